@@ -1,0 +1,42 @@
+/*
+ * What durable files need more than once: directories whose entries are synced, files replaced
+ * as a whole.
+ */
+
+#ifndef NUC_FS_H
+#define NUC_FS_H
+
+#include "nuc_buf.h"
+#include "nuc_sys.h"
+
+#define NUC_PATH_MAX 1024 /* bytes with the final zero; longer paths are an error */
+
+/* "a/b" into out[NUC_PATH_MAX]; NUC_TOO_LARGE when it does not fit. */
+nuc_rc_t nuc_path_join(char out[NUC_PATH_MAX], const char *a, const char *b,
+                       nuc_err_t *err);
+
+/* Make the entries of the directory durable. */
+nuc_rc_t nuc_fs_sync_dir(const nuc_sys_t *sys, const char *path, const char *site,
+                         nuc_err_t *err);
+
+/*
+ * Create "path" and what is missing above it.  Each directory that was made is durable when this
+ * returns (its parent is synced, under "site"); one that was there already is left alone.
+ */
+nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
+                          const char *site, nuc_err_t *err);
+
+/*
+ * Replace dir/name by "contents" as a whole: write dir/name.tmp, sync it (under "file_site"),
+ * rename, sync the directory (under "dir_site").  After an error the old file or the new is
+ * there, never a mixture.
+ */
+nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,
+                        nuc_str_t contents, mode_t mode, const char *file_site,
+                        const char *dir_site, nuc_err_t *err);
+
+/* Append the whole file to "out"; NUC_NOT_FOUND, or NUC_TOO_LARGE when over "max" bytes. */
+nuc_rc_t nuc_fs_read_file(const nuc_sys_t *sys, const char *path, size_t max,
+                          nuc_buf_t *out, nuc_err_t *err);
+
+#endif /* NUC_FS_H */

@@ -1,0 +1,69 @@
+/*
+ * The system calls that queue/, sink/ and worker/ make on files, in a table, so that a test can,
+ * at every Nth call, fail it, cut it short, kill the process or cut the power.  Everything that
+ * must survive goes through here; `make check` refuses a direct fsync, fdatasync or rename
+ * elsewhere.
+ *
+ * The calls answer as those of POSIX do (-1 and errno).  Interrupted and short calls are the
+ * business of the helpers below.
+ */
+
+#ifndef NUC_SYS_H
+#define NUC_SYS_H
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+
+#include "nuc_err.h"
+#include "nuc_str.h"
+
+typedef struct nuc_sys_s nuc_sys_t;
+
+/* One call per entry of a directory but "." and ".."; a return other than 0 ends the listing. */
+typedef int (*nuc_sys_list_pt)(void *ctx, const char *name);
+
+struct nuc_sys_s {
+    int (*open)(const nuc_sys_t *sys, const char *path, int flags, mode_t mode);
+    int (*close)(const nuc_sys_t *sys, int fd);
+    ssize_t (*pread)(const nuc_sys_t *sys, int fd, void *data, size_t len, off_t offset);
+    ssize_t (*pwrite)(const nuc_sys_t *sys, int fd, const void *data, size_t len,
+                      off_t offset);
+
+    /* "site" names the call in messages, and to the tests that leave out one at a time; it is
+       a string literal, unique in the sources. */
+    int (*fdatasync)(const nuc_sys_t *sys, int fd, const char *site);
+    int (*fsync)(const nuc_sys_t *sys, int fd, const char *site);
+
+    int (*ftruncate)(const nuc_sys_t *sys, int fd, off_t len);
+    int (*fallocate)(const nuc_sys_t *sys, int fd, int mode, off_t offset, off_t len);
+    int (*fstat)(const nuc_sys_t *sys, int fd, struct stat *st);
+    int (*stat)(const nuc_sys_t *sys, const char *path, struct stat *st);
+    int (*statvfs)(const nuc_sys_t *sys, const char *path, struct statvfs *st);
+    int (*rename)(const nuc_sys_t *sys, const char *from, const char *to);
+    int (*unlink)(const nuc_sys_t *sys, const char *path);
+    int (*mkdir)(const nuc_sys_t *sys, const char *path, mode_t mode);
+    int (*rmdir)(const nuc_sys_t *sys, const char *path);
+
+    /* An exclusive flock(2) that does not wait; EWOULDBLOCK when another holds it. */
+    int (*lock)(const nuc_sys_t *sys, int fd);
+
+    /* "len" bytes from the start of the file, shared; NULL on failure. */
+    void *(*map)(const nuc_sys_t *sys, int fd, size_t len, int writable);
+    int (*unmap)(const nuc_sys_t *sys, void *address, size_t len);
+
+    int (*list)(const nuc_sys_t *sys, const char *path, nuc_sys_list_pt entry, void *ctx);
+};
+
+/* The operating system's own calls. */
+extern const nuc_sys_t nuc_sys_posix;
+
+/* All of "len" bytes, past interruptions and short writes. */
+nuc_rc_t nuc_sys_write_all(const nuc_sys_t *sys, int fd, const void *data, size_t len,
+                           off_t offset, nuc_err_t *err);
+
+/* Up to "len" bytes, past interruptions; *got is less only at the end of the file. */
+nuc_rc_t nuc_sys_read_all(const nuc_sys_t *sys, int fd, void *data, size_t len,
+                          off_t offset, size_t *got, nuc_err_t *err);
+
+#endif /* NUC_SYS_H */
