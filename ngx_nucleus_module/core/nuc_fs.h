@@ -28,7 +28,8 @@ nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
 
 /*
  * Replace dir/name by "contents" as a whole: write dir/name.tmp, sync it (under "file_site"),
- * rename, sync the directory (under "dir_site").  After an error the old file or the new is
+ * rename, sync the directory (under "dir_site").  A site of NULL leaves that sync out, for what
+ * can be made anew.  After an error the old file or the new is
  * there, never a mixture.
  */
 nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,

@@ -1,0 +1,214 @@
+#include "nuc_fs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+nuc_rc_t nuc_path_join(char out[NUC_PATH_MAX], const char *a, const char *b,
+                       nuc_err_t *err)
+{
+    size_t a_len = strlen(a), b_len = strlen(b);
+
+    if (a_len + 1 + b_len + 1 > NUC_PATH_MAX) {
+        return nuc_err_set(err, NUC_TOO_LARGE, "path \"%s/%s\" is too long", a, b);
+    }
+
+    memmove(out, a, a_len);
+    out[a_len] = '/';
+    memcpy(out + a_len + 1, b, b_len + 1);
+
+    return NUC_OK;
+}
+
+nuc_rc_t nuc_fs_sync_dir(const nuc_sys_t *sys, const char *path, const char *site,
+                         nuc_err_t *err)
+{
+    int fd, failed, saved;
+
+    fd = sys->open(sys, path, O_RDONLY | O_DIRECTORY, 0);
+    if (fd == -1) {
+        return nuc_err_sys(err, NUC_IO, errno, "open of directory \"%s\" failed", path);
+    }
+
+    failed = sys->fsync(sys, fd, site);
+    saved = errno;
+    sys->close(sys, fd);
+
+    if (failed) {
+        return nuc_err_sys(err, NUC_IO, saved, "sync of directory \"%s\" failed", path);
+    }
+
+    return NUC_OK;
+}
+
+/* The directory above: "a/b" gives "a", "a" gives ".", "/a" gives "/". */
+static void nuc_fs_parent(const char *path, char parent[NUC_PATH_MAX])
+{
+    char *slash;
+
+    snprintf(parent, NUC_PATH_MAX, "%s", path);
+
+    slash = strrchr(parent, '/');
+
+    if (slash == NULL) {
+        strcpy(parent, ".");
+    } else if (slash == parent) {
+        parent[1] = '\0';
+    } else {
+        *slash = '\0';
+    }
+}
+
+/* Create one directory and sync its parent; one that is there already is fine. */
+static nuc_rc_t nuc_fs_make_dir(const nuc_sys_t *sys, const char *path, mode_t mode,
+                                const char *site, nuc_err_t *err)
+{
+    char parent[NUC_PATH_MAX];
+
+    if (sys->mkdir(sys, path, mode) == -1) {
+        if (errno == EEXIST) {
+            return NUC_OK;
+        }
+
+        return nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", path);
+    }
+
+    nuc_fs_parent(path, parent);
+
+    return nuc_fs_sync_dir(sys, parent, site, err);
+}
+
+nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
+                          const char *site, nuc_err_t *err)
+{
+    char *p;
+    nuc_rc_t rc;
+    struct stat st;
+    char partial[NUC_PATH_MAX];
+
+    if (sys->stat(sys, path, &st) == 0) {
+        if (!S_ISDIR(st.st_mode)) {
+            return nuc_err_set(err, NUC_IO, "\"%s\" is not a directory", path);
+        }
+
+        return NUC_OK;
+    }
+
+    if (strlen(path) >= NUC_PATH_MAX) {
+        return nuc_err_set(err, NUC_TOO_LARGE, "path \"%s\" is too long", path);
+    }
+
+    strcpy(partial, path);
+
+    for (p = partial + 1; *p != '\0'; p++) {
+        if (*p != '/') {
+            continue;
+        }
+
+        *p = '\0';
+
+        if (sys->stat(sys, partial, &st) == -1) {
+            rc = nuc_fs_make_dir(sys, partial, mode, site, err);
+            if (rc != NUC_OK) {
+                return rc;
+            }
+        }
+
+        *p = '/';
+    }
+
+    return nuc_fs_make_dir(sys, partial, mode, site, err);
+}
+
+nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,
+                        nuc_str_t contents, mode_t mode, const char *file_site,
+                        const char *dir_site, nuc_err_t *err)
+{
+    int fd;
+    nuc_rc_t rc;
+    char path[NUC_PATH_MAX], temp[NUC_PATH_MAX];
+
+    rc = nuc_path_join(path, dir, name, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    if (snprintf(temp, sizeof(temp), "%s.tmp", path) >= (int) sizeof(temp)) {
+        return nuc_err_set(err, NUC_TOO_LARGE, "path \"%s.tmp\" is too long", path);
+    }
+
+    fd = sys->open(sys, temp, O_WRONLY | O_CREAT | O_TRUNC, mode);
+    if (fd == -1) {
+        return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", temp);
+    }
+
+    rc = nuc_sys_write_all(sys, fd, contents.data, contents.len, 0, err);
+
+    if (rc == NUC_OK && file_site != NULL && sys->fdatasync(sys, fd, file_site) == -1) {
+        rc = nuc_err_sys(err, NUC_IO, errno, "sync of \"%s\" failed", temp);
+    }
+
+    if (sys->close(sys, fd) == -1 && rc == NUC_OK) {
+        rc = nuc_err_sys(err, NUC_IO, errno, "close of \"%s\" failed", temp);
+    }
+
+    if (rc != NUC_OK) {
+        sys->unlink(sys, temp);
+        return rc;
+    }
+
+    if (sys->rename(sys, temp, path) == -1) {
+        rc = nuc_err_sys(err, NUC_IO, errno, "rename of \"%s\" to \"%s\" failed", temp,
+                         path);
+        sys->unlink(sys, temp);
+        return rc;
+    }
+
+    return dir_site == NULL ? NUC_OK : nuc_fs_sync_dir(sys, dir, dir_site, err);
+}
+
+nuc_rc_t nuc_fs_read_file(const nuc_sys_t *sys, const char *path, size_t max,
+                          nuc_buf_t *out, nuc_err_t *err)
+{
+    int fd;
+    size_t got, len;
+    uint8_t *p;
+    nuc_rc_t rc;
+    struct stat st;
+
+    fd = sys->open(sys, path, O_RDONLY, 0);
+    if (fd == -1) {
+        return nuc_err_sys(err, errno == ENOENT ? NUC_NOT_FOUND : NUC_IO, errno,
+                           "open of \"%s\" failed", path);
+    }
+
+    if (sys->fstat(sys, fd, &st) == -1) {
+        rc = nuc_err_sys(err, NUC_IO, errno, "stat of \"%s\" failed", path);
+        goto done;
+    }
+
+    len = (size_t) st.st_size;
+
+    if (len > max) {
+        rc = nuc_err_set(err, NUC_TOO_LARGE, "\"%s\" has %zu bytes, more than %zu", path,
+                         len, max);
+        goto done;
+    }
+
+    p = nuc_buf_reserve(out, len + 1);
+    if (p == NULL) {
+        rc = nuc_err_set(err, NUC_NOMEM, "no memory to read \"%s\"", path);
+        goto done;
+    }
+
+    rc = nuc_sys_read_all(sys, fd, p, len, 0, &got, err);
+    if (rc == NUC_OK) {
+        out->len += got;
+    }
+
+done:
+
+    sys->close(sys, fd);
+    return rc;
+}
