@@ -60,23 +60,33 @@ static void nuc_fs_parent(const char *path, char parent[NUC_PATH_MAX])
     }
 }
 
-/* Create one directory and sync its parent; one that is there already is fine. */
+/*
+ * A directory that is there already is synced into its parent as well: who made it may have been
+ * killed before he did.
+ */
 static nuc_rc_t nuc_fs_make_dir(const nuc_sys_t *sys, const char *path, mode_t mode,
                                 const char *site, nuc_err_t *err)
 {
+    int found;
+    nuc_rc_t rc;
     char parent[NUC_PATH_MAX];
 
-    if (sys->mkdir(sys, path, mode) == -1) {
-        if (errno == EEXIST) {
-            return NUC_OK;
-        }
+    found = sys->mkdir(sys, path, mode) == -1;
 
+    if (found && errno != EEXIST) {
         return nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", path);
     }
 
     nuc_fs_parent(path, parent);
 
-    return nuc_fs_sync_dir(sys, parent, site, err);
+    rc = nuc_fs_sync_dir(sys, parent, site, err);
+
+    if (found && rc == NUC_IO && err->sys_errno == EACCES) {
+        /* a parent that we may not even read, we did not make an entry in */
+        return NUC_OK;
+    }
+
+    return rc;
 }
 
 nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
@@ -84,15 +94,11 @@ nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
 {
     char *p;
     nuc_rc_t rc;
-    struct stat st;
+    nuc_err_t unused;
     char partial[NUC_PATH_MAX];
 
-    if (sys->stat(sys, path, &st) == 0) {
-        if (!S_ISDIR(st.st_mode)) {
-            return nuc_err_set(err, NUC_IO, "\"%s\" is not a directory", path);
-        }
-
-        return NUC_OK;
+    if (err == NULL) {
+        err = &unused;
     }
 
     if (strlen(path) >= NUC_PATH_MAX) {
@@ -108,11 +114,9 @@ nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
 
         *p = '\0';
 
-        if (sys->stat(sys, partial, &st) == -1) {
-            rc = nuc_fs_make_dir(sys, partial, mode, site, err);
-            if (rc != NUC_OK) {
-                return rc;
-            }
+        rc = nuc_fs_make_dir(sys, partial, mode, site, err);
+        if (rc != NUC_OK) {
+            return rc;
         }
 
         *p = '/';

@@ -20,8 +20,9 @@ nuc_rc_t nuc_fs_sync_dir(const nuc_sys_t *sys, const char *path, const char *sit
                          nuc_err_t *err);
 
 /*
- * Create "path" and what is missing above it.  Each directory that was made is durable when this
- * returns (its parent is synced, under "site"); one that was there already is left alone.
+ * Create "path" and what is missing above it.  Every directory of the path is durable when this
+ * returns, found or made: the parent of each is synced, under "site".  Costs a sync a level, so
+ * call it once for a directory, not once for a write.
  */
 nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
                           const char *site, nuc_err_t *err);
