@@ -1,6 +1,7 @@
 /*
- * The log on disk: the writer, which is a queue, and the reader, recovery and removal, which are
- * the worker's.  The layout, the rules and the invariants are in README.md beside this file.
+ * The log on disk: the writer, which is a queue, and the reader, recovery and removal,
+ * which are the worker's.  The layout, the rules and the invariants are in README.md
+ * beside this file.
  */
 
 #ifndef NUC_LOG_H
@@ -17,13 +18,14 @@ typedef struct {
     uint64_t max_size;     /* bytes of all writers' segments together; at it: NUC_FULL */
     uint64_t min_free;     /* bytes the file system must keep free; under it: NUC_FULL */
     uint64_t segment_size; /* bytes after which a new segment begins */
-    uint64_t max_pending;  /* bytes submitted and not yet written; at it submit: NUC_FULL */
-    const nuc_sys_t *sys;  /* must outlive the queue */
+    uint64_t
+        max_pending; /* bytes submitted and not yet written; at it submit: NUC_FULL */
+    const nuc_sys_t *sys; /* must outlive the queue */
 } nuc_log_options_t;
 
 /*
- * Starts the flusher thread, which makes the writer's directory and then its segments; does not
- * wait for it (ready answers NUC_AGAIN until then).  Call it after fork.
+ * Starts the flusher thread, which makes the writer's directory and then its segments;
+ * does not wait for it (ready answers NUC_AGAIN until then).  Call it after fork.
  */
 nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
                       nuc_err_t *err);
@@ -32,18 +34,20 @@ nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
 
 typedef struct nuc_log_reader_s nuc_log_reader_t;
 
-/* How far a consumer has read one writer: the next sequence to read and where to find it. */
+/* How far a consumer has read one writer: the next sequence to read and where to find it.
+ */
 typedef struct {
     nuc_uuid_t writer;
     uint64_t sequence; /* of the next record */
-    uint64_t segment;  /* first sequence of its segment, the segment's name; 0: not begun */
-    uint64_t offset;   /* in that segment */
+    uint64_t
+        segment;     /* first sequence of its segment, the segment's name; 0: not begun */
+    uint64_t offset; /* in that segment */
 } nuc_log_position_t;
 
 /*
- * Reads every writer's durable records, each writer's in order.  "from_end" starts writers that
- * have no position set at their durable end as of now (start latest); writers that appear later
- * are always read from their beginning.
+ * Reads every writer's durable records, each writer's in order.  "from_end" starts
+ * writers that have no position set at their durable end as of now (start latest);
+ * writers that appear later are always read from their beginning.
  */
 nuc_rc_t nuc_log_reader_open(const nuc_sys_t *sys, const char *dir, int from_end,
                              nuc_log_reader_t **reader, nuc_err_t *err);
@@ -54,17 +58,20 @@ nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t 
                              nuc_err_t *err);
 
 /*
- * The next durable record; its slices are valid until the next call.  NUC_AGAIN: all was read,
- * ask again in a while.  NUC_CORRUPT: damaged bytes were passed over, "err" says where and
- * *lost how many sequences went with them; the reader goes on behind them at the next call.
+ * The next durable record; its slices are valid until the next call.  NUC_AGAIN: all was
+ * read, ask again in a while.  NUC_CORRUPT: damaged bytes were passed over, "err" says
+ * where and *lost how many sequences went with them; the reader goes on behind them at
+ * the next call.
  */
 nuc_rc_t nuc_log_reader_next(nuc_log_reader_t *reader, nuc_record_t *record,
                              uint64_t *lost, nuc_err_t *err);
 
-/* Look for new writers and new durable ends; next does so by itself when it has run dry. */
+/* Look for new writers and new durable ends; next does so by itself when it has run dry.
+ */
 nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err);
 
-/* The positions behind the last record that next gave; *positions is valid until the next call. */
+/* The positions behind the last record that next gave; *positions is valid until the next
+ * call. */
 size_t nuc_log_reader_positions(nuc_log_reader_t *reader,
                                 const nuc_log_position_t **positions);
 
@@ -78,8 +85,8 @@ nuc_rc_t nuc_log_reader_lag(nuc_log_reader_t *reader, nuc_log_lag_t *lag, nuc_er
 /* The keeper: what one process per queue directory does for all. */
 
 typedef enum {
-    NUC_LOG_ADOPTED,     /* a dead writer's log was recovered; records: how many it holds */
-    NUC_LOG_CUT,         /* a torn tail of "bytes" was cut */
+    NUC_LOG_ADOPTED, /* a dead writer's log was recovered; records: how many it holds */
+    NUC_LOG_CUT,     /* a torn tail of "bytes" was cut */
     NUC_LOG_QUARANTINED, /* "bytes" of damage in the middle were copied to quarantine/ */
     NUC_LOG_SEALED,      /* a segment got its index */
     NUC_LOG_REMOVED,     /* a segment that every consumer has passed was unlinked */
@@ -99,23 +106,24 @@ typedef void (*nuc_log_report_pt)(void *ctx, const nuc_log_report_t *report);
 
 typedef struct nuc_log_keeper_s nuc_log_keeper_t;
 
-/* Takes the keeper's lock of the directory: NUC_BUSY when another process is its keeper. */
+/* Takes the keeper's lock of the directory: NUC_BUSY when another process is its keeper.
+ */
 nuc_rc_t nuc_log_keeper_open(const nuc_sys_t *sys, const char *dir,
                              nuc_log_report_pt report, void *ctx,
                              nuc_log_keeper_t **keeper, nuc_err_t *err);
 void nuc_log_keeper_close(nuc_log_keeper_t *keeper);
 
 /*
- * One round: recover writers that died, seal finished segments.  An error about one writer does
- * not stop the others; the first is returned.
+ * One round: recover writers that died, seal finished segments.  An error about one
+ * writer does not stop the others; the first is returned.
  */
 nuc_rc_t nuc_log_keeper_tend(nuc_log_keeper_t *keeper, nuc_err_t *err);
 
 /*
- * Unlink the sealed segments that lie wholly before every consumer's durable position, and the
- * directories of dead writers that became empty.  "consumers" is one array of positions per
- * registered consumer; a consumer that lacks a writer has read nothing of it.  No consumer at
- * all: nothing is removed.
+ * Unlink the sealed segments that lie wholly before every consumer's durable position,
+ * and the directories of dead writers that became empty.  "consumers" is one array of
+ * positions per registered consumer; a consumer that lacks a writer has read nothing of
+ * it.  No consumer at all: nothing is removed.
  */
 typedef struct {
     const nuc_log_position_t *positions;
@@ -127,8 +135,9 @@ nuc_rc_t nuc_log_keeper_remove(nuc_log_keeper_t *keeper,
                                nuc_err_t *err);
 
 /*
- * Where the record "rid" lies: its segment's path into "path" (NUC_PATH_MAX bytes) and its offset.
- * Looks into the indexes of sealed segments, then into the others.  NUC_NOT_FOUND.
+ * Where the record "rid" lies: its segment's path into "path" (NUC_PATH_MAX bytes) and
+ * its offset. Looks into the indexes of sealed segments, then into the others.
+ * NUC_NOT_FOUND.
  */
 nuc_rc_t nuc_log_find(const nuc_sys_t *sys, const char *dir,
                       const uint8_t rid[NUC_RID_LEN], char *path, uint64_t *offset,

@@ -1,6 +1,6 @@
 /*
- * The queue between nginx and the worker.  http/ submits batches of records and is told when each
- * is durable; how and where is the business of one of the implementations.
+ * The queue between nginx and the worker.  http/ submits batches of records and is told
+ * when each is durable; how and where is the business of one of the implementations.
  */
 
 #ifndef NUC_QUEUE_H
@@ -14,21 +14,21 @@ typedef struct nuc_ticket_s nuc_ticket_t;
 
 /*
  * The promise for one submitted batch.  The caller allocates it; it is the queue's from a
- * successful submit until poll hands it back.  "owner" is the caller's alone: a request that
- * dies first sets it to NULL.
+ * successful submit until poll hands it back.  "owner" is the caller's alone: a request
+ * that dies first sets it to NULL.
  */
 struct nuc_ticket_s {
     nuc_ticket_t *next; /* the queue's; after poll, the next of the list */
     void *owner;
-    nuc_rc_t rc; /* NUC_OK: durable.  NUC_FULL, NUC_IO: nothing of it is or will be stored.
-                    NUC_UNKNOWN: its records may appear, once */
+    nuc_rc_t rc; /* NUC_OK: durable.  NUC_FULL, NUC_IO: nothing of it is or will be
+                    stored. NUC_UNKNOWN: its records may appear, once */
 };
 
 typedef struct {
     /*
-     * Copies the batch, all of whose records become durable together or not at all, and queues
-     * it; never waits for the disk.  Nothing is promised before kick.  NUC_FULL when the memory
-     * for what is not yet written is used up.
+     * Copies the batch, all of whose records become durable together or not at all, and
+     * queues it; never waits for the disk.  Nothing is promised before kick.  NUC_FULL
+     * when the memory for what is not yet written is used up.
      */
     nuc_rc_t (*submit)(nuc_queue_t *queue, const nuc_record_t *records, size_t count,
                        nuc_ticket_t *ticket, nuc_err_t *err);
@@ -43,16 +43,16 @@ typedef struct {
     nuc_ticket_t *(*poll)(nuc_queue_t *queue);
 
     /*
-     * Would a batch be taken now?  NUC_OK, or why not: NUC_FULL (quota, free space), NUC_IO
-     * (the disk fails), NUC_AGAIN (starting).  *retry_after in seconds.  Cheap, takes no lock
-     * that a disk can hold.
+     * Would a batch be taken now?  NUC_OK, or why not: NUC_FULL (quota, free space),
+     * NUC_IO (the disk fails), NUC_AGAIN (starting).  *retry_after in seconds.  Cheap,
+     * takes no lock that a disk can hold.
      */
     nuc_rc_t (*ready)(nuc_queue_t *queue, unsigned *retry_after, nuc_err_t *err);
 
     /*
-     * Write out what was submitted, wait for it until "deadline_ms" have passed, stop the thread
-     * and free the queue.  NUC_UNKNOWN when the disk did not answer in time: the thread is then
-     * left to the exit of the process.
+     * Write out what was submitted, wait for it until "deadline_ms" have passed, stop the
+     * thread and free the queue.  NUC_UNKNOWN when the disk did not answer in time: the
+     * thread is then left to the exit of the process.
      */
     nuc_rc_t (*close)(nuc_queue_t *queue, unsigned deadline_ms, nuc_err_t *err);
 } nuc_queue_ops_t;
