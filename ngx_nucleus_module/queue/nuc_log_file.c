@@ -141,6 +141,15 @@ void nuc_frame_seal(uint8_t *frame, uint64_t sequence, uint32_t group, uint32_t 
     nuc_le32_put(frame + 4, nuc_frame_crc(frame, nuc_frame_length(frame), salt));
 }
 
+void nuc_frame_header_decode(const uint8_t *frame, nuc_frame_header_t *header)
+{
+    header->length = nuc_le32(frame);
+    header->crc = nuc_le32(frame + 4);
+    header->sequence = nuc_le64(frame + 8);
+    header->group = nuc_le32(frame + 16);
+    header->flags = nuc_le32(frame + 20);
+}
+
 nuc_rc_t nuc_frame_check(const uint8_t *frame, size_t len, uint32_t salt,
                          nuc_frame_header_t *header, size_t *need)
 {
@@ -149,11 +158,7 @@ nuc_rc_t nuc_frame_check(const uint8_t *frame, size_t len, uint32_t salt,
         return NUC_AGAIN;
     }
 
-    header->length = nuc_le32(frame);
-    header->crc = nuc_le32(frame + 4);
-    header->sequence = nuc_le64(frame + 8);
-    header->group = nuc_le32(frame + 16);
-    header->flags = nuc_le32(frame + 20);
+    nuc_frame_header_decode(frame, header);
 
     if (header->length == 0) {
         return nuc_le64(frame) == 0 ? NUC_NOT_FOUND : NUC_CORRUPT;

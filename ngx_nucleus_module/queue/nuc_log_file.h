@@ -97,6 +97,9 @@ void nuc_frame_begin(uint8_t *frame, uint32_t length, uint32_t flags);
 uint32_t nuc_frame_length(const uint8_t *frame);
 void nuc_frame_add_flags(uint8_t *frame, uint32_t flags);
 
+/* The fields as they stand, unchecked; needs NUC_FRAME_HEADER_LEN bytes. */
+void nuc_frame_header_decode(const uint8_t *frame, nuc_frame_header_t *header);
+
 /* Sequence, group and CRC of a frame whose payload is in place. */
 void nuc_frame_seal(uint8_t *frame, uint64_t sequence, uint32_t group, uint32_t salt);
 
