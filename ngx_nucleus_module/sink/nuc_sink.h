@@ -1,6 +1,6 @@
 /*
- * A sink stores batches of records at one kind of destination.  The pipeline owns order, retry and
- * commit; a sink only writes, makes durable, and says how far it came.
+ * A sink stores batches of records at one kind of destination.  The pipeline owns order,
+ * retry and commit; a sink only writes, makes durable, and says how far it came.
  */
 
 #ifndef NUC_SINK_H
@@ -16,6 +16,7 @@ typedef struct nuc_sink_s nuc_sink_t;
 /* One table per sink: parsing, defaults, -t and the reference in docs/ come from it. */
 typedef enum {
     NUC_SINK_STRING,
+    NUC_SINK_DIR, /* a string: a directory, made when it is missing */
     NUC_SINK_SIZE,
     NUC_SINK_TIME,
     NUC_SINK_COUNT
@@ -25,7 +26,8 @@ typedef struct {
     const char *name;
     nuc_sink_option_type_t type;
     const char *default_value; /* NULL: must be given */
-    size_t offset;             /* in the sink's options struct: const char *, or uint64_t (bytes, ms, count) */
+    size_t offset; /* in the sink's options struct: const char *, or uint64_t (bytes, ms,
+                      count) */
     const char *help;
 } nuc_sink_option_t;
 
@@ -35,9 +37,9 @@ typedef struct {
     size_t options_size;
 
     /*
-     * "options" was filled from the table and outlives the sink.  "state" is what the last
-     * commit recorded for this sink (empty at the first start): the sink goes back to exactly
-     * that, undoing what was written after it.
+     * "options" was filled from the table and outlives the sink.  "state" is what the
+     * last commit recorded for this sink (empty at the first start): the sink goes back
+     * to exactly that, undoing what was written after it.
      */
     nuc_rc_t (*open)(const nuc_sys_t *sys, const char *pipeline, const void *options,
                      nuc_str_t state, nuc_sink_t **sink, nuc_err_t *err);
@@ -46,15 +48,16 @@ typedef struct {
     nuc_rc_t (*add)(nuc_sink_t *sink, const nuc_record_t *record, nuc_err_t *err);
 
     /*
-     * Before the batch is written: what it will touch that no commit names yet.  NUC_OK: append
-     * the state to record first to "state", *needed = 1, and the pipeline commits it (at the old
-     * position) before it calls flush.  *needed = 0: nothing new.
+     * Before the batch is written: what it will touch that no commit names yet.  NUC_OK:
+     * append the state to record first to "state", *needed = 1, and the pipeline commits
+     * it (at the old position) before it calls flush.  *needed = 0: nothing new.
      */
     nuc_rc_t (*prepare)(nuc_sink_t *sink, nuc_buf_t *state, int *needed, nuc_err_t *err);
 
     /*
      * Write the batch and make it durable; append to "state" what to record with the new
-     * position.  After an error the sink must be closed and opened again from the last commit.
+     * position.  After an error the sink must be closed and opened again from the last
+     * commit.
      */
     nuc_rc_t (*flush)(nuc_sink_t *sink, nuc_buf_t *state, nuc_err_t *err);
 
