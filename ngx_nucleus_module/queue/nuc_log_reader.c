@@ -1,0 +1,638 @@
+/*
+ * The reader: every writer's durable records, each writer's in order.
+ *
+ * Per writer it stands in one segment and knows a limit, the sequence that it must not
+ * reach.  The limit of a sealed segment is in its index, that of one whose writer went on
+ * to another in the next one's header, and that of the segment being written is what the
+ * head publishes.  The head is looked at before the directory: the writer makes a new
+ * segment's file first and publishes a record in it later, so a published end that was
+ * read before a listing without a successor belongs to the segment at hand (I6).
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nuc_log.h"
+#include "nuc_log_index.h"
+#include "nuc_log_list.h"
+#include "nuc_log_scan.h"
+
+/* Records read from one writer before the next has its turn. */
+#define NUC_READER_TURN 4096
+
+typedef struct {
+    nuc_log_position_t position;
+    char path[NUC_PATH_MAX];
+    nuc_log_head_t *head; /* mapped; NULL when there is no whole one */
+    nuc_scan_t scan;      /* closed when the position has no segment */
+    uint64_t limit;       /* of the segment; as of the last look */
+    uint64_t
+        successor; /* first sequence of the next segment; 0: none as of the last look */
+    int gone;      /* its directory was removed */
+    int seen;      /* in the listing of this refresh */
+} nuc_log_source_t;
+
+struct nuc_log_reader_s {
+    const nuc_sys_t *sys;
+    char dir[NUC_PATH_MAX];
+    int from_end; /* until the first refresh has succeeded */
+
+    nuc_log_source_t **sources;
+    size_t nsources;
+    size_t capacity;
+    size_t turn;    /* whose turn it is */
+    unsigned taken; /* in this turn */
+
+    nuc_writer_list_t listed;
+    nuc_segment_list_t segments;
+    nuc_log_position_t *positions; /* what nuc_log_reader_positions last gave */
+};
+
+static nuc_rc_t nuc_source_next(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                nuc_record_t *record, uint64_t *lost, nuc_err_t *err);
+static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                   uint64_t *lost, nuc_err_t *err);
+static nuc_rc_t nuc_source_look(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                nuc_err_t *err);
+
+nuc_rc_t nuc_log_reader_open(const nuc_sys_t *sys, const char *dir, int from_end,
+                             nuc_log_reader_t **out, nuc_err_t *err)
+{
+    nuc_log_reader_t *reader;
+
+    if (strlen(dir) >= NUC_PATH_MAX) {
+        return nuc_err_set(err, NUC_TOO_LARGE, "queue directory \"%s\" is too long", dir);
+    }
+
+    reader = calloc(1, sizeof(nuc_log_reader_t));
+    if (reader == NULL) {
+        return nuc_err_set(err, NUC_NOMEM, "no memory for a reader");
+    }
+
+    reader->sys = sys;
+    reader->from_end = from_end;
+    strcpy(reader->dir, dir);
+
+    *out = reader;
+
+    return NUC_OK;
+}
+
+static void nuc_source_free(nuc_log_reader_t *reader, nuc_log_source_t *source)
+{
+    if (source->head != NULL) {
+        reader->sys->unmap(reader->sys, source->head, NUC_HEAD_LEN);
+    }
+
+    nuc_scan_free(&source->scan);
+    free(source);
+}
+
+void nuc_log_reader_close(nuc_log_reader_t *reader)
+{
+    size_t i;
+
+    for (i = 0; i < reader->nsources; i++) {
+        nuc_source_free(reader, reader->sources[i]);
+    }
+
+    free(reader->sources);
+    free(reader->listed.ids);
+    free(reader->segments.firsts);
+    free(reader->positions);
+    free(reader);
+}
+
+/* A source for "writer", new or known.  NULL for want of memory. */
+static nuc_log_source_t *nuc_reader_source(nuc_log_reader_t *reader,
+                                           const nuc_uuid_t *writer)
+{
+    size_t i, capacity;
+    nuc_log_source_t *source, **sources;
+
+    for (i = 0; i < reader->nsources; i++) {
+        if (nuc_uuid_cmp(&reader->sources[i]->position.writer, writer) == 0) {
+            return reader->sources[i];
+        }
+    }
+
+    if (reader->nsources == reader->capacity) {
+        capacity = reader->capacity ? 2 * reader->capacity : 16;
+        sources = realloc(reader->sources, capacity * sizeof(*sources));
+        if (sources == NULL) {
+            return NULL;
+        }
+
+        reader->sources = sources;
+        reader->capacity = capacity;
+    }
+
+    source = calloc(1, sizeof(*source));
+    if (source == NULL ||
+        nuc_log_writer_path(reader->dir, writer, source->path, NULL) != NUC_OK) {
+        free(source);
+        return NULL;
+    }
+
+    source->position.writer = *writer;
+    source->position.sequence = 1;
+    nuc_scan_init(&source->scan, reader->sys);
+    reader->sources[reader->nsources++] = source;
+
+    return source;
+}
+
+nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t *position,
+                             nuc_err_t *err)
+{
+    nuc_log_source_t *source;
+
+    source = nuc_reader_source(reader, &position->writer);
+    if (source == NULL) {
+        return nuc_err_set(err, NUC_NOMEM, "no memory for a writer's position");
+    }
+
+    source->position = *position;
+
+    return NUC_OK;
+}
+
+/* The head may come later than the directory's name, after a power cut never. */
+static void nuc_source_map_head(nuc_log_reader_t *reader, nuc_log_source_t *source)
+{
+    int fd;
+    char path[NUC_PATH_MAX];
+    struct stat st;
+    const nuc_sys_t *sys = reader->sys;
+
+    if (source->head != NULL ||
+        nuc_path_join(path, source->path, NUC_LOG_HEAD_NAME, NULL) != NUC_OK) {
+        return;
+    }
+
+    fd = sys->open(sys, path, O_RDONLY, 0);
+    if (fd == -1) {
+        return;
+    }
+
+    /* a shorter file could not be mapped without a SIGBUS */
+    if (sys->fstat(sys, fd, &st) == 0 && st.st_size >= NUC_HEAD_LEN) {
+        source->head = sys->map(sys, fd, NUC_HEAD_LEN, 0);
+    }
+
+    sys->close(sys, fd);
+
+    if (source->head != NULL && !nuc_head_valid(source->head, &source->position.writer)) {
+        sys->unmap(sys, source->head, NUC_HEAD_LEN);
+        source->head = NULL;
+    }
+}
+
+static uint64_t nuc_source_published(const nuc_log_source_t *source)
+{
+    if (source->head == NULL) {
+        return 0;
+    }
+
+    return le64toh(atomic_load_explicit(&source->head->durable, memory_order_acquire));
+}
+
+/* Forget sources whose directory was removed: all that was in them has been read by all.
+ */
+static void nuc_reader_drop_gone(nuc_log_reader_t *reader)
+{
+    size_t i, kept = 0;
+
+    for (i = 0; i < reader->nsources; i++) {
+        if (reader->sources[i]->seen) {
+            reader->sources[kept++] = reader->sources[i];
+        } else {
+            nuc_source_free(reader, reader->sources[i]);
+        }
+    }
+
+    reader->nsources = kept;
+
+    if (reader->turn >= kept) {
+        reader->turn = 0;
+    }
+}
+
+nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err)
+{
+    size_t i, known = reader->nsources;
+    nuc_rc_t rc;
+    nuc_log_source_t *source;
+
+    rc = nuc_log_list_writers(reader->sys, reader->dir, &reader->listed, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    for (i = 0; i < reader->nsources; i++) {
+        reader->sources[i]->seen = 0;
+    }
+
+    for (i = 0; i < reader->listed.count; i++) {
+        source = nuc_reader_source(reader, &reader->listed.ids[i]);
+        if (source == NULL) {
+            return nuc_err_set(err, NUC_NOMEM, "no memory for a writer");
+        }
+
+        source->seen = 1;
+        nuc_source_map_head(reader, source);
+    }
+
+    if (reader->from_end) {
+        for (i = known; i < reader->nsources; i++) {
+            source = reader->sources[i];
+            source->position.sequence = nuc_source_published(source);
+
+            if (source->position.sequence == 0) {
+                source->position.sequence = 1;
+            }
+        }
+
+        reader->from_end = 0;
+    }
+
+    nuc_reader_drop_gone(reader);
+
+    return NUC_OK;
+}
+
+nuc_rc_t nuc_log_reader_next(nuc_log_reader_t *reader, nuc_record_t *record,
+                             uint64_t *lost, nuc_err_t *err)
+{
+    size_t tried;
+    nuc_rc_t rc;
+
+    if (reader->nsources == 0) {
+        rc = nuc_log_reader_refresh(reader, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+    }
+
+    if (reader->taken >= NUC_READER_TURN) {
+        reader->taken = 0;
+        reader->turn++;
+    }
+
+    for (tried = 0; tried < reader->nsources; tried++) {
+        if (reader->turn >= reader->nsources) {
+            reader->turn = 0;
+        }
+
+        rc = nuc_source_next(reader, reader->sources[reader->turn], record, lost, err);
+
+        if (rc != NUC_AGAIN) {
+            reader->taken++;
+            return rc;
+        }
+
+        reader->taken = 0;
+        reader->turn++;
+    }
+
+    rc = nuc_log_reader_refresh(reader, err);
+
+    return rc == NUC_OK ? NUC_AGAIN : rc;
+}
+
+/* Damage: pass over it to the next whole frame, or to the limit. */
+static nuc_rc_t nuc_source_pass_damage(nuc_log_source_t *source, uint64_t *lost,
+                                       nuc_err_t *err)
+{
+    uint64_t next, from = source->scan.offset;
+    nuc_rc_t rc;
+    nuc_frame_t frame;
+    nuc_log_position_t *position = &source->position;
+
+    rc = nuc_scan_resync(&source->scan, position->sequence, source->limit, &frame, err);
+
+    if (rc != NUC_OK && rc != NUC_NOT_FOUND) {
+        source->scan.offset = from;
+        return rc;
+    }
+
+    next = rc == NUC_OK ? frame.header.sequence : source->limit;
+    *lost = next - position->sequence;
+    position->sequence = next;
+    position->offset = source->scan.offset;
+
+    return nuc_err_set(
+        err, NUC_CORRUPT,
+        "segment %020llu in \"%s\" is damaged at offset %llu, %llu records "
+        "are lost",
+        (unsigned long long) position->segment, source->path, (unsigned long long) from,
+        (unsigned long long) *lost);
+}
+
+static nuc_rc_t nuc_source_next(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                nuc_record_t *record, uint64_t *lost, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    nuc_frame_t frame;
+    nuc_log_position_t *position = &source->position;
+
+    *lost = 0;
+
+    if (source->scan.fd == -1 || position->sequence >= source->limit) {
+        rc = nuc_source_advance(reader, source, lost, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+    }
+
+    for (;;) {
+        rc = nuc_scan_frame(&source->scan, &frame, err);
+
+        if (rc == NUC_CORRUPT || rc == NUC_NOT_FOUND ||
+            (rc == NUC_OK && frame.header.sequence > position->sequence)) {
+            return nuc_source_pass_damage(source, lost, err);
+        }
+
+        if (rc != NUC_OK) {
+            return rc;
+        }
+
+        nuc_scan_pass(&source->scan, &frame);
+
+        if (frame.header.sequence == position->sequence) {
+            break;
+        }
+
+        /* before the position that was sought */
+    }
+
+    position->sequence++;
+    position->offset = source->scan.offset;
+
+    rc = nuc_record_decode(frame.payload, record, err);
+    if (rc != NUC_OK) {
+        *lost = 1;
+        return NUC_CORRUPT;
+    }
+
+    return NUC_OK;
+}
+
+/* Learn the limit of the segment that the source stands in, and whether there is another.
+ */
+static nuc_rc_t nuc_source_look(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                nuc_err_t *err)
+{
+    size_t i;
+    uint64_t published;
+    nuc_rc_t rc;
+    nuc_scan_t next;
+    nuc_index_summary_t summary;
+    nuc_log_position_t *position = &source->position;
+
+    nuc_scan_forget(&source->scan);
+
+    published = nuc_source_published(source);
+    source->successor = 0;
+
+    if (source->head != NULL && position->sequence < published &&
+        le64toh(atomic_load_explicit(&source->head->segment, memory_order_acquire)) ==
+            position->segment) {
+        source->limit = published;
+        return NUC_OK;
+    }
+
+    rc = nuc_log_list_segments(reader->sys, source->path, &reader->segments, err);
+    if (rc != NUC_OK) {
+        return rc == NUC_NOT_FOUND ? NUC_AGAIN : rc;
+    }
+
+    for (i = 0; i < reader->segments.count; i++) {
+        if (reader->segments.firsts[i] > position->segment) {
+            source->successor = reader->segments.firsts[i];
+            break;
+        }
+    }
+
+    rc = nuc_index_summary(reader->sys, source->path, &position->writer,
+                           position->segment, &summary, err);
+    if (rc == NUC_OK) {
+        source->limit = summary.end;
+        return NUC_OK;
+    }
+
+    if (rc != NUC_NOT_FOUND) {
+        return rc;
+    }
+
+    if (source->successor == 0) {
+        source->limit = published;
+        return NUC_OK;
+    }
+
+    nuc_scan_init(&next, reader->sys);
+
+    rc = nuc_scan_open(&next, source->path, &position->writer, source->successor,
+                       O_RDONLY, err);
+    if (rc == NUC_OK) {
+        source->limit = next.header_valid ? next.header.prev_end : source->successor;
+    }
+
+    nuc_scan_free(&next);
+
+    return rc;
+}
+
+/* The segment to open for the position: the one that holds it, else the next one there
+ * is. */
+static uint64_t nuc_source_choose(const nuc_segment_list_t *segments, uint64_t sequence)
+{
+    size_t i;
+    uint64_t chosen = 0;
+
+    for (i = 0; i < segments->count; i++) {
+        if (segments->firsts[i] <= sequence || chosen == 0) {
+            chosen = segments->firsts[i];
+        }
+    }
+
+    return chosen;
+}
+
+/*
+ * Open segment "first" where the position says, or at its beginning.  Sequences between
+ * the position and the segment were given up by the writer, unless its header says that
+ * the segment before it held some of them durably: those are lost.
+ */
+static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint64_t *lost,
+                                 nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    nuc_scan_t *scan = &source->scan;
+    nuc_log_position_t *position = &source->position;
+
+    rc = nuc_scan_open(scan, source->path, &position->writer, first, O_RDONLY, err);
+    if (rc != NUC_OK) {
+        return rc == NUC_NOT_FOUND ? NUC_AGAIN : rc;
+    }
+
+    if (position->segment == first && position->offset >= NUC_SEGMENT_HEADER_LEN) {
+        scan->offset = position->offset;
+    }
+
+    if (position->segment != 0 && scan->header_valid &&
+        scan->header.prev_end > position->sequence && first > position->sequence) {
+        *lost = scan->header.prev_end - position->sequence;
+    }
+
+    if (first > position->sequence) {
+        position->sequence = first;
+    }
+
+    position->segment = first;
+    position->offset = scan->offset;
+
+    if (*lost > 0) {
+        return nuc_err_set(
+            err, NUC_CORRUPT, "%llu records before segment %020llu in \"%s\" are missing",
+            (unsigned long long) *lost, (unsigned long long) first, source->path);
+    }
+
+    return NUC_OK;
+}
+
+/* Find something to read: more in this segment, or the next.  NUC_AGAIN: nothing yet. */
+static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                   uint64_t *lost, nuc_err_t *err)
+{
+    uint64_t first;
+    nuc_rc_t rc;
+    nuc_log_position_t *position = &source->position;
+
+    if (source->scan.fd == -1) {
+        rc = nuc_log_list_segments(reader->sys, source->path, &reader->segments, err);
+        if (rc != NUC_OK) {
+            return rc == NUC_NOT_FOUND ? NUC_AGAIN : rc;
+        }
+
+        first = nuc_source_choose(&reader->segments, position->sequence);
+        if (first == 0) {
+            return NUC_AGAIN;
+        }
+
+        source->limit = 0;
+
+        rc = nuc_source_enter(source, first, lost, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+    }
+
+    for (;;) {
+        rc = nuc_source_look(reader, source, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+
+        if (position->sequence < source->limit) {
+            return NUC_OK;
+        }
+
+        if (source->successor == 0) {
+            return NUC_AGAIN;
+        }
+
+        first = source->successor;
+        source->limit = 0;
+
+        rc = nuc_source_enter(source, first, lost, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+    }
+}
+
+size_t nuc_log_reader_positions(nuc_log_reader_t *reader,
+                                const nuc_log_position_t **positions)
+{
+    size_t i;
+    nuc_log_position_t *grown;
+
+    grown = realloc(reader->positions, (reader->nsources + 1) * sizeof(*grown));
+    if (grown == NULL) {
+        *positions = NULL;
+        return SIZE_MAX;
+    }
+
+    reader->positions = grown;
+
+    for (i = 0; i < reader->nsources; i++) {
+        grown[i] = reader->sources[i]->position;
+    }
+
+    *positions = grown;
+
+    return reader->nsources;
+}
+
+/* Bytes from the position to the end of what the writer's files hold. */
+static uint64_t nuc_source_bytes(nuc_log_reader_t *reader, nuc_log_source_t *source)
+{
+    size_t i;
+    char name[NUC_LOG_NAME_MAX], path[NUC_PATH_MAX];
+    uint64_t bytes = 0, first;
+    struct stat st;
+
+    if (nuc_log_list_segments(reader->sys, source->path, &reader->segments, NULL) !=
+        NUC_OK) {
+        return 0;
+    }
+
+    for (i = 0; i < reader->segments.count; i++) {
+        first = reader->segments.firsts[i];
+
+        if (first < source->position.segment) {
+            continue;
+        }
+
+        nuc_segment_name(first, NUC_LOG_SEGMENT_SUFFIX, name);
+
+        if (nuc_path_join(path, source->path, name, NULL) == NUC_OK &&
+            reader->sys->stat(reader->sys, path, &st) == 0) {
+            bytes += (uint64_t) st.st_size;
+        }
+    }
+
+    first = source->position.segment ? source->position.offset : 0;
+
+    return bytes > first ? bytes - first : 0;
+}
+
+nuc_rc_t nuc_log_reader_lag(nuc_log_reader_t *reader, nuc_log_lag_t *lag, nuc_err_t *err)
+{
+    size_t i;
+    uint64_t published;
+    nuc_rc_t rc;
+    nuc_log_source_t *source;
+
+    *lag = (nuc_log_lag_t){0, 0};
+
+    rc = nuc_log_reader_refresh(reader, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    for (i = 0; i < reader->nsources; i++) {
+        source = reader->sources[i];
+        published = nuc_source_published(source);
+
+        if (published > source->position.sequence) {
+            lag->records += published - source->position.sequence;
+            lag->bytes += nuc_source_bytes(reader, source);
+        }
+    }
+
+    return NUC_OK;
+}
