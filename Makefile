@@ -2,13 +2,23 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
 
 # Where everything is built; sanitizer and coverage builds use their own.
 B ?= build
 PORT ?= 8080
+# public test data that is not part of the sources; tests that use it say so when it is absent
+CORPORA ?=
+# DEPS=no: install nothing, all that is needed is there
+DEPS ?= yes
+JOBS ?= $(shell nproc)
+
 NGINX ?= $(shell command -v nginx || echo /usr/sbin/nginx)
 # a tree in which nginx's ./configure runs: Debian's nginx-dev, or nginx's sources
 NGINX_SRC ?= /usr/share/nginx/src
+# yes: build nginx itself too, from NGINX_SRC
+NGINX_BUILD ?= no
 
 CC ?= cc
 OPT ?= -O2 -g
@@ -25,11 +35,13 @@ FORMATS := $(call sources,nuc_formats)
 QUEUE := $(call sources,nuc_queue) $(call sources,nuc_queue_worker)
 SINK := $(call sources,nuc_sink)
 WORKER := $(call sources,nuc_worker)
-HTTP := $(call sources,nuc_http)
 
 LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(SINK) $(WORKER)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/obj/%.o)
+NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch])
+
 UNIT_TESTS := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/test_*.c))
+UNIT_BENCHES := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/bench_*.c))
 UNIT_LIB := $(filter-out $(wildcard t/unit/test_*.c t/unit/bench_*.c),$(wildcard t/unit/*.c))
 UNIT_LIB_OBJS := $(UNIT_LIB:t/unit/%.c=$(B)/unit/%.o)
 
@@ -37,7 +49,17 @@ NUC_CFLAGS := -std=gnu11 $(OPT) $(WARN) $(SAN) -D_GNU_SOURCE -pthread -fno-commo
 	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/sink -I$(SRC)/worker $(CFLAGS)
 NUC_LIBS := -lcrypto -lpthread
 
-MODULE := modules/ngx_http_nucleus_module.so
+# nginx loads it from below its prefix, which is this directory in `make run`
+MODULE_NAME := ngx_http_nucleus_module.so
+MODULE := $(if $(filter build,$(B)),modules,$(B)/modules)/$(MODULE_NAME)
+
+ifeq ($(NGINX_BUILD),yes)
+NGINX := $(abspath $(B))/nginx/objs/nginx
+endif
+
+deps = $(if $(filter no,$(DEPS)),true,tools/deps)
+
+# ---- build
 
 ## all: the module and the worker
 .PHONY: all
@@ -56,32 +78,156 @@ worker: $(B)/nucleus-worker
 $(B)/nucleus-worker: $(B)/obj/worker/nuc_worker_main.o $(B)/libnucleus.a
 	$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS)
 
-# unit tests: t/unit/test_*.c, each a program that prints TAP; other t/unit/*.c are their helpers
+# unit tests: t/unit/test_*.c, each a program that prints TAP; bench_*.c measure; the others are
+# their helpers
 .PHONY: unit
-unit: $(UNIT_TESTS)
+unit: $(UNIT_TESTS) $(UNIT_BENCHES)
 $(B)/unit/%.o: t/unit/%.c
 	@mkdir -p $(@D)
 	$(CC) $(NUC_CFLAGS) -It/unit -c -o $@ $<
-$(B)/unit/test_%: $(B)/unit/test_%.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
+$(UNIT_TESTS) $(UNIT_BENCHES): %: %.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
 	$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS) -ljansson
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
-# the module, built by nginx's own configure in a copy of its tree
-.PHONY: module
-module: $(MODULE)
-$(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile
+# the module, built by nginx's own configure in a copy of its tree; NGINX_SAN stands for SAN where
+# nginx's own code needs other flags
+NGINX_SAN ?= $(SAN)
+NGINX_CC_OPT := $(OPT) -D_GNU_SOURCE $(NGINX_SAN) $(if $(filter yes,$(NGINX_BUILD)),-DNGX_DEBUG_PALLOC=1)
+
+# configure notes the headers' names, so it runs again when there is a new one
+HEADERS := $(sort $(wildcard $(SRC)/*/*.h))
+$(B)/headers: FORCE
+	@mkdir -p $(@D)
+	@echo $(HEADERS) | cmp -s - $@ || echo $(HEADERS) > $@
+
+$(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile $(B)/headers
 	@test -x $(NGINX_SRC)/configure || { echo "no nginx source tree at $(NGINX_SRC): install nginx-dev, or give NGINX_SRC=DIR" >&2; exit 1; }
 	rm -rf $(B)/nginx && mkdir -p $(B)/nginx && cp -r $(NGINX_SRC)/. $(B)/nginx
 	cd $(B)/nginx && ./configure --with-compat --with-threads --with-http_ssl_module --with-http_v2_module \
-		--with-debug --with-cc-opt='$(OPT) -D_GNU_SOURCE $(SAN)' --with-ld-opt='$(SAN)' \
-		--add-dynamic-module=$(CURDIR) > configure.log
+		--with-http_realip_module --with-debug --with-cc='$(CC)' --with-cc-opt='$(NGINX_CC_OPT)' \
+		--with-ld-opt='$(NGINX_SAN)' --add-dynamic-module=$(CURDIR) > configure.log || { cat configure.log; exit 1; }
+
+.PHONY: module
+module: $(MODULE)
 $(MODULE): $(B)/nginx/objs/Makefile $(wildcard $(SRC)/*/*.[ch])
-	$(MAKE) -C $(B)/nginx -f objs/Makefile modules > $(B)/nginx/make.log 2>&1 || { cat $(B)/nginx/make.log; exit 1; }
-	@mkdir -p modules && cp $(B)/nginx/objs/ngx_http_nucleus_module.so $@
+	@$(MAKE) -C $(B)/nginx -f objs/Makefile $(if $(filter yes,$(NGINX_BUILD)),binary) modules \
+		> $(B)/nginx/make.log 2>&1 || { cat $(B)/nginx/make.log; exit 1; }
+	@mkdir -p $(@D) && cp $(B)/nginx/objs/$(MODULE_NAME) $@
 	@echo "built $@"
+
+.PHONY: FORCE
+FORCE:
+
+# ---- use
+
+## run: install what is missing, build, and start nginx and the worker in the foreground (PORT=8080)
+.PHONY: run
+run:
+	@$(deps) run
+	@$(MAKE) -j$(JOBS) all
+	@PORT='$(PORT)' NGINX='$(NGINX)' NUCLEUS_WORKER='$(B)/nucleus-worker' tools/run
+
+## deps: install with apt what `make run` and `make test` need
+.PHONY: deps
+deps:
+	@$(deps) run test
+
+# ---- test
+
+# What the tests find in their environment.
+export TEST_NGINX_BINARY = $(NGINX)
+export TEST_NGINX_MODULE = $(abspath $(MODULE))
+export TEST_NUCLEUS_WORKER = $(abspath $(B))/nucleus-worker
+PROVE = CORPORA='$(abspath $(CORPORA))' prove --timer -It/lib
+
+## test: build and run all tests (CORPORA=DIR: with the public test data)
+.PHONY: test
+test:
+	@$(deps) test
+	@$(MAKE) -j$(JOBS) all unit
+	@$(MAKE) prove
+
+.PHONY: prove
+prove:
+	$(PROVE) -j2 $(UNIT_TESTS) $(sort $(wildcard t/*.t))
+
+## asan: the tests with address and leak sanitizer in nginx, module, worker and unit tests
+.PHONY: asan
+asan:
+	@$(deps) test
+	@src=$$(tools/nginx-source) && $(SANITIZED) NGINX_SRC="$$src" B=build-asan \
+		SAN='-fsanitize=address -fno-omit-frame-pointer'
+
+## ubsan: the tests with the undefined behaviour sanitizer
+.PHONY: ubsan
+ubsan:
+	@$(deps) test
+	@src=$$(tools/nginx-source) && $(SANITIZED) NGINX_SRC="$$src" B=build-ubsan \
+		SAN='-fsanitize=undefined -fno-sanitize-recover=all'
+
+SANITIZED = $(MAKE) DEPS=no NGINX_BUILD=yes OPT='-O1 -g' test
+
+## torture: the ledger of kills, reloads and a full disk, at its full length
+.PHONY: torture
+torture:
+	@$(deps) test
+	@$(MAKE) -j$(JOBS) all
+	NUCLEUS_TORTURE=full $(PROVE) -v t/torture.t
+
+## bench: requests per second and CPU time per request, beside nginx's "return 204"
+.PHONY: bench
+bench:
+	@$(deps) bench
+	@$(MAKE) -j$(JOBS) all unit
+	@B='$(B)' tools/bench $(BENCH)
+
+## coverage: the share of the lines that the tests reach; details in coverage/index.html
+.PHONY: coverage
+coverage:
+	@$(deps) coverage
+	@find build-cov -name '*.gcda' -delete 2> /dev/null || true
+	@$(MAKE) DEPS=no B=build-cov SAN=--coverage OPT='-O0 -g' test
+	@rm -rf coverage && mkdir coverage
+	lcov -q -c -d build-cov --include '$(CURDIR)/$(SRC)/*' -o coverage/all.info
+	genhtml -q -o coverage coverage/all.info
+	lcov --summary coverage/all.info
+
+# ---- checks
+
+## check: what must hold of the sources: warnings, layers, exports, cppcheck, format, examples
+.PHONY: check
+check:
+	@$(deps) check
+	@$(MAKE) -j$(JOBS) all unit
+	tools/check-layers
+	tools/check-exports $(MODULE)
+	cppcheck -q -j$(JOBS) --std=c11 --enable=warning,performance,portability --inline-suppr \
+		--error-exitcode=1 -D_GNU_SOURCE -U_Alignas $(addprefix -I$(SRC)/,core formats queue sink worker) \
+		$(filter-out $(SRC)/http/%,$(wildcard $(SRC)/*/*.c))
+	clang-format --dry-run -Werror $(NUC_FILES)
+	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker
+	@for script in tools/* .ci/run; do \
+		case "$$(head -n 1 $$script)" in \
+		*perl*) perl -c $$script ;; \
+		*bash*) bash -n $$script ;; \
+		*) sh -n $$script ;; \
+		esac || exit 1; \
+	done
+
+## format: bring the nuc_* files into the form that check wants
+.PHONY: format
+format:
+	@$(deps) check
+	clang-format -i $(NUC_FILES)
 
 ## clean: remove what was built (not run/, which holds data)
 .PHONY: clean
 clean:
 	rm -rf build build-* modules coverage
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## \([a-z]*\): \(.*\)/\1	\2/p' Makefile | while IFS='	' read -r name text; do \
+		printf '  make %-9s %s\n' "$$name" "$$text"; done
