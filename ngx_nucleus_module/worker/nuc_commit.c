@@ -36,23 +36,27 @@ int nuc_counts_balance(const nuc_counts_t *counts)
     return counts->read == counts->delivered + counts->filtered + counts->corrupt;
 }
 
-nuc_rc_t nuc_commit_set_positions(nuc_commit_t *commit,
-                                  const nuc_log_position_t *positions, size_t npositions,
-                                  nuc_err_t *err)
+nuc_rc_t nuc_commit_take_positions(nuc_commit_t *commit, nuc_log_reader_t *reader,
+                                   nuc_err_t *err)
 {
+    size_t n;
     nuc_log_position_t *copy;
+    const nuc_log_position_t *positions;
 
-    copy = realloc(commit->positions, (npositions + 1) * sizeof(*copy));
+    n = nuc_log_reader_positions(reader, &positions);
+    if (n == SIZE_MAX) {
+        return nuc_err_set(err, NUC_NOMEM, "no memory for the reader's positions");
+    }
+
+    copy = realloc(commit->positions, (n + 1) * sizeof(*copy));
     if (copy == NULL) {
-        return nuc_err_set(err, NUC_NOMEM, "no memory for %zu positions", npositions);
+        return nuc_err_set(err, NUC_NOMEM, "no memory for %zu positions", n);
     }
 
-    if (npositions > 0) {
-        memcpy(copy, positions, npositions * sizeof(*copy));
-    }
+    memcpy(copy, positions, n * sizeof(*copy));
 
     commit->positions = copy;
-    commit->npositions = npositions;
+    commit->npositions = n;
 
     return NUC_OK;
 }

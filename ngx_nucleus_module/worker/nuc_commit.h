@@ -48,10 +48,9 @@ void nuc_commit_free(nuc_commit_t *commit);
 
 int nuc_counts_balance(const nuc_counts_t *counts);
 
-/* Copies the positions.  NUC_NOMEM leaves the old ones. */
-nuc_rc_t nuc_commit_set_positions(nuc_commit_t *commit,
-                                  const nuc_log_position_t *positions, size_t npositions,
-                                  nuc_err_t *err);
+/* Where the reader stands.  NUC_NOMEM leaves the old positions. */
+nuc_rc_t nuc_commit_take_positions(nuc_commit_t *commit, nuc_log_reader_t *reader,
+                                   nuc_err_t *err);
 
 /* Appends the text; the caller checks out->failed. */
 void nuc_commit_encode(const nuc_commit_t *commit, nuc_buf_t *out);

@@ -1,0 +1,17 @@
+/*
+ * The supervisor: one worker per state directory, one process per pipeline and one for
+ * the keeper; starts them, starts them again when they die, and stops them.
+ */
+
+#ifndef NUC_SUPERVISOR_H
+#define NUC_SUPERVISOR_H
+
+#include "nuc_worker_conf.h"
+
+/*
+ * In the foreground until SIGTERM, SIGINT or SIGQUIT.  Returns the exit status: 1 when it
+ * could not start, or when a child had to be killed.
+ */
+int nuc_supervisor_run(const nuc_worker_conf_t *conf);
+
+#endif /* NUC_SUPERVISOR_H */

@@ -1,0 +1,46 @@
+/*
+ * The worker's log: one JSON object a line on standard error, with time, level, process,
+ * pid, msg and further members.  A line is one write.  Contents of events never go here.
+ */
+
+#ifndef NUC_WORKER_LOG_H
+#define NUC_WORKER_LOG_H
+
+#include <stdint.h>
+
+#include "nuc_err.h"
+
+typedef enum {
+    NUC_LEVEL_INFO = 0,
+    NUC_LEVEL_NOTICE,
+    NUC_LEVEL_WARN,
+    NUC_LEVEL_ERROR,
+    NUC_LEVEL_ALERT
+} nuc_level_t;
+
+/* A further member: text unless NULL, else number. */
+typedef struct {
+    const char *name; /* NULL ends the list */
+    const char *text;
+    uint64_t number;
+} nuc_field_t;
+
+#define NUC_FIELD_TEXT(name, value)   ((nuc_field_t){(name), (value), 0})
+#define NUC_FIELD_NUMBER(name, value) ((nuc_field_t){(name), NULL, (uint64_t) (value)})
+#define NUC_FIELD_END                 ((nuc_field_t){NULL, NULL, 0})
+
+/* What "process" says from now on: supervisor, keeper, or a pipeline's name.  Not copied.
+ */
+void nuc_worker_log_process(const char *name);
+
+/* nuc_worker_log(NUC_LEVEL_INFO, "started", NUC_FIELD_TEXT("queue", path)); */
+#define nuc_worker_log(level, ...) nuc_worker_log_(level, __VA_ARGS__, NUC_FIELD_END)
+#define nuc_worker_log_(level, msg, ...)                                                 \
+    nuc_worker_log_fields(level, msg, (const nuc_field_t[]){__VA_ARGS__})
+
+void nuc_worker_log_fields(nuc_level_t level, const char *msg, const nuc_field_t *fields);
+
+/* An error with its hint; "doing" says what did not work. */
+void nuc_worker_log_error(nuc_level_t level, const char *doing, const nuc_err_t *err);
+
+#endif /* NUC_WORKER_LOG_H */
