@@ -1,0 +1,763 @@
+
+/*
+ * The directives of Nucleus, and where nginx calls it.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_nucleus_module.h"
+
+#include "nuc_fs.h"
+#include "nuc_json.h"
+#include "nuc_name.h"
+
+
+static void *ngx_http_nucleus_create_main_conf(ngx_conf_t *cf);
+static char *ngx_http_nucleus_init_main_conf(ngx_conf_t *cf, void *conf);
+static void *ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static void ngx_http_nucleus_inherit(ngx_http_core_loc_conf_t *clcf,
+    ngx_http_nucleus_loc_conf_t *prev, ngx_http_nucleus_loc_conf_t *conf);
+static char *ngx_http_nucleus_check_location(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *conf);
+
+static char *ngx_http_nucleus(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+static char *ngx_http_nucleus_health(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_nucleus_location(ngx_conf_t *cf,
+    ngx_http_nucleus_loc_conf_t *nlcf, ngx_http_handler_pt handler);
+static char *ngx_http_nucleus_auth(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_nucleus_name(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_nucleus_queue(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_nucleus_queue_path(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_str_t *name);
+static char *ngx_http_nucleus_queue_option(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_str_t *value);
+
+static ngx_int_t ngx_http_nucleus_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_nucleus_init_module(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_nucleus_sync_path(ngx_cycle_t *cycle,
+    ngx_path_t *path);
+static ngx_int_t ngx_http_nucleus_init_process(ngx_cycle_t *cycle);
+static void ngx_http_nucleus_exit_process(ngx_cycle_t *cycle);
+
+
+static ngx_conf_enum_t  ngx_http_nucleus_formats[] = {
+    { ngx_string("auto"), 1 },
+    { ngx_string("json"), 1 },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_enum_t  ngx_http_nucleus_healths[] = {
+    { ngx_string("live"), NGX_HTTP_NUCLEUS_HEALTH_LIVE },
+    { ngx_string("ready"), NGX_HTTP_NUCLEUS_HEALTH_READY },
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_conf_num_bounds_t  ngx_http_nucleus_events_bounds = {
+    ngx_conf_check_num_bounds, 1, 1000000
+};
+
+
+static ngx_conf_num_bounds_t  ngx_http_nucleus_depth_bounds = {
+    ngx_conf_check_num_bounds, 1, NUC_JSON_DEPTH_MAX
+};
+
+
+static ngx_command_t  ngx_http_nucleus_commands[] = {
+
+    { ngx_string("nucleus"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_nucleus,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      ngx_http_nucleus_formats },
+
+    { ngx_string("nucleus_health"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_nucleus_health,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, health),
+      ngx_http_nucleus_healths },
+
+    { ngx_string("nucleus_queue"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_http_nucleus_queue,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("nucleus_max_inflight"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_main_conf_t, max_inflight),
+      NULL },
+
+    { ngx_string("nucleus_auth"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_http_nucleus_auth,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("nucleus_stream"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_nucleus_name,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, stream),
+      NULL },
+
+    { ngx_string("nucleus_tenant"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_nucleus_name,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, tenant),
+      NULL },
+
+    { ngx_string("nucleus_max_event_size"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, max_event_size),
+      NULL },
+
+    { ngx_string("nucleus_max_events"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, max_events),
+      &ngx_http_nucleus_events_bounds },
+
+    { ngx_string("nucleus_max_event_depth"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, max_depth),
+      &ngx_http_nucleus_depth_bounds },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_nucleus_module_ctx = {
+    NULL,                                  /* preconfiguration */
+    ngx_http_nucleus_init,                 /* postconfiguration */
+
+    ngx_http_nucleus_create_main_conf,     /* create main configuration */
+    ngx_http_nucleus_init_main_conf,       /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_nucleus_create_loc_conf,      /* create location configuration */
+    ngx_http_nucleus_merge_loc_conf        /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_nucleus_module = {
+    NGX_MODULE_V1,
+    &ngx_http_nucleus_module_ctx,          /* module context */
+    ngx_http_nucleus_commands,             /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    ngx_http_nucleus_init_module,          /* init module */
+    ngx_http_nucleus_init_process,         /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    ngx_http_nucleus_exit_process,         /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static void *
+ngx_http_nucleus_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    nmcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_nucleus_main_conf_t));
+    if (nmcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     nmcf->path = NULL;
+     *     nmcf->used = 0;
+     *     nmcf->failed = 0;
+     */
+
+    nmcf->max_size = NGX_CONF_UNSET;
+    nmcf->min_free = NGX_CONF_UNSET;
+    nmcf->segment = NGX_CONF_UNSET;
+    nmcf->timeout = NGX_CONF_UNSET_MSEC;
+    nmcf->max_inflight = NGX_CONF_UNSET_SIZE;
+    nmcf->request_id = NGX_ERROR;
+
+    return nmcf;
+}
+
+
+static char *
+ngx_http_nucleus_init_main_conf(ngx_conf_t *cf, void *conf)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf = conf;
+
+    ngx_conf_init_value(nmcf->max_size, (off_t) 10 * 1024 * 1024 * 1024);
+    ngx_conf_init_value(nmcf->min_free, 1024 * 1024 * 1024);
+    ngx_conf_init_value(nmcf->segment, 64 * 1024 * 1024);
+    ngx_conf_init_msec_value(nmcf->timeout, 5000);
+    ngx_conf_init_size_value(nmcf->max_inflight, 128 * 1024 * 1024);
+
+    if (nmcf->max_inflight == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"nucleus_max_inflight\" must not be 0");
+        return NGX_CONF_ERROR;
+    }
+
+    if (nmcf->path && nmcf->segment > nmcf->max_size) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"segment\" of \"nucleus_queue\" in %s:%ui "
+                      "is larger than its \"max_size\"",
+                      nmcf->path->conf_file, nmcf->path->line);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_nucleus_loc_conf_t  *nlcf;
+
+    nlcf = ngx_pcalloc(cf->pool, sizeof(ngx_http_nucleus_loc_conf_t));
+    if (nlcf == NULL) {
+        return NULL;
+    }
+
+    /*
+     * set by ngx_pcalloc():
+     *
+     *     nlcf->file = NULL;
+     *     nlcf->line = 0;
+     */
+
+    nlcf->enable = NGX_CONF_UNSET;
+    nlcf->health = NGX_CONF_UNSET_UINT;
+    nlcf->auth = NGX_CONF_UNSET;
+    nlcf->stream = NGX_CONF_UNSET_PTR;
+    nlcf->tenant = NGX_CONF_UNSET_PTR;
+    nlcf->max_event_size = NGX_CONF_UNSET_SIZE;
+    nlcf->max_events = NGX_CONF_UNSET;
+    nlcf->max_depth = NGX_CONF_UNSET;
+
+    return nlcf;
+}
+
+
+static char *
+ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_nucleus_loc_conf_t *prev = parent;
+    ngx_http_nucleus_loc_conf_t *conf = child;
+
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    nmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_nucleus_module);
+
+    ngx_http_nucleus_inherit(clcf, prev, conf);
+
+    ngx_conf_init_value(conf->enable, 0);
+    ngx_conf_init_uint_value(conf->health, NGX_HTTP_NUCLEUS_HEALTH_OFF);
+
+    ngx_conf_merge_value(conf->auth, prev->auth, -1);
+    ngx_conf_merge_ptr_value(conf->stream, prev->stream, NULL);
+    ngx_conf_merge_ptr_value(conf->tenant, prev->tenant, NULL);
+
+    ngx_conf_merge_size_value(conf->max_event_size, prev->max_event_size,
+                              1024 * 1024);
+    ngx_conf_merge_value(conf->max_events, prev->max_events, 1000);
+    ngx_conf_merge_value(conf->max_depth, prev->max_depth, 64);
+
+    return ngx_http_nucleus_check_location(cf, nmcf, conf);
+}
+
+
+/*
+ * Like other content handlers ours is not inherited by nested locations, but
+ * "if" and "limit_except" are the same location under another name
+ */
+
+static void
+ngx_http_nucleus_inherit(ngx_http_core_loc_conf_t *clcf,
+    ngx_http_nucleus_loc_conf_t *prev, ngx_http_nucleus_loc_conf_t *conf)
+{
+    if (!clcf->noname
+        || conf->enable != NGX_CONF_UNSET
+        || conf->health != NGX_CONF_UNSET_UINT)
+    {
+        return;
+    }
+
+    conf->enable = prev->enable;
+    conf->health = prev->health;
+    conf->file = prev->file;
+    conf->line = prev->line;
+
+    if (!clcf->lmt_excpt || clcf->handler) {
+        return;
+    }
+
+    if (conf->enable) {
+        clcf->handler = ngx_http_nucleus_handler;
+
+    } else if (conf->health) {
+        clcf->handler = ngx_http_nucleus_health_handler;
+    }
+}
+
+
+static char *
+ngx_http_nucleus_check_location(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *conf)
+{
+    if (!conf->enable && conf->health != NGX_HTTP_NUCLEUS_HEALTH_READY) {
+        return NGX_CONF_OK;
+    }
+
+    if (nmcf->path == NULL) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "no \"nucleus_queue\" is defined for "
+                      "the \"%s\" directive in %s:%ui",
+                      conf->enable ? "nucleus" : "nucleus_health",
+                      conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->enable && conf->auth == -1) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "no \"nucleus_auth\" is defined for "
+                      "the \"nucleus\" directive in %s:%ui: without keys, "
+                      "which do not exist yet, it must be \"off\"",
+                      conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_nucleus(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_nucleus_loc_conf_t *nlcf = conf;
+
+    ngx_str_t        *value;
+    ngx_uint_t        i;
+    ngx_conf_enum_t  *e;
+
+    if (nlcf->enable != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    if (nlcf->health != NGX_CONF_UNSET_UINT) {
+        return "is incompatible with \"nucleus_health\"";
+    }
+
+    value = cf->args->elts;
+    e = cmd->post;
+
+    for (i = 0; e[i].name.len; i++) {
+        if (e[i].name.len == value[1].len
+            && ngx_strncmp(e[i].name.data, value[1].data, value[1].len) == 0)
+        {
+            nlcf->enable = 1;
+            return ngx_http_nucleus_location(cf, nlcf,
+                                             ngx_http_nucleus_handler);
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown format \"%V\", it must be \"auto\" or \"json\"",
+                       &value[1]);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_nucleus_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_nucleus_loc_conf_t *nlcf = conf;
+
+    char  *rv;
+
+    if (nlcf->enable != NGX_CONF_UNSET) {
+        return "is incompatible with \"nucleus\"";
+    }
+
+    rv = ngx_conf_set_enum_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    return ngx_http_nucleus_location(cf, nlcf, ngx_http_nucleus_health_handler);
+}
+
+
+static char *
+ngx_http_nucleus_location(ngx_conf_t *cf, ngx_http_nucleus_loc_conf_t *nlcf,
+    ngx_http_handler_pt handler)
+{
+    ngx_str_t                      name;
+    ngx_http_core_loc_conf_t      *clcf;
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    nlcf->file = cf->conf_file->file.name.data;
+    nlcf->line = cf->conf_file->line;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    clcf->handler = handler;
+
+    nmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_nucleus_module);
+    nmcf->used = 1;
+
+    ngx_str_set(&name, "request_id");
+
+    nmcf->request_id = ngx_http_get_variable_index(cf, &name);
+    if (nmcf->request_id == NGX_ERROR) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_nucleus_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_nucleus_loc_conf_t *nlcf = conf;
+
+    ngx_str_t  *value;
+
+    if (nlcf->auth != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts != 2 || ngx_strcmp(value[1].data, "off") != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"nucleus_auth\" "
+                           "directive, it must be \"off\": keys and "
+                           "signatures do not exist yet",
+                           &value[cf->args->nelts - 1]);
+        return NGX_CONF_ERROR;
+    }
+
+    nlcf->auth = 0;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_nucleus_name(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    char                      *rv;
+    ngx_str_t                 *value;
+    ngx_http_complex_value_t  *cv;
+
+    rv = ngx_http_set_complex_value_slot(cf, cmd, conf);
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    cv = *(ngx_http_complex_value_t **) (p + cmd->offset);
+
+    if (cv->lengths == NULL
+        && !nuc_name_valid(ngx_http_nucleus_str(&cv->value)))
+    {
+        value = cf->args->elts;
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid name \"%V\" in \"%V\" directive, "
+                           "it must match [a-z0-9][a-z0-9._-]{0,63}",
+                           &value[1], &cmd->name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_nucleus_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_nucleus_main_conf_t *nmcf = conf;
+
+    char        *rv;
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    if (nmcf->path) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "log") != 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "unknown queue \"%V\", it must be \"log\"",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    rv = ngx_http_nucleus_queue_path(cf, nmcf, &value[2]);
+
+    for (i = 3; rv == NGX_CONF_OK && i < cf->args->nelts; i++) {
+        rv = ngx_http_nucleus_queue_option(cf, nmcf, &value[i]);
+    }
+
+    return rv;
+}
+
+
+/* like nginx's temporary paths: made at start, owned by the worker's user */
+
+static char *
+ngx_http_nucleus_queue_path(ngx_conf_t *cf, ngx_http_nucleus_main_conf_t *nmcf,
+    ngx_str_t *name)
+{
+    ngx_path_t       *path;
+    ngx_file_info_t   fi;
+
+    path = ngx_pcalloc(cf->pool, sizeof(ngx_path_t));
+    if (path == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    path->name = *name;
+
+    while (path->name.len > 1 && path->name.data[path->name.len - 1] == '/') {
+        path->name.len--;
+    }
+
+    path->name.data[path->name.len] = '\0';
+
+    if (path->name.len == 0
+        || ngx_conf_full_name(cf->cycle, &path->name, 0) != NGX_OK)
+    {
+        return "has an invalid directory";
+    }
+
+    if (path->name.len >= NUC_PATH_MAX / 2) {
+        return "has a too long directory name";
+    }
+
+    if (ngx_file_info(path->name.data, &fi) != NGX_FILE_ERROR
+        && !ngx_is_dir(&fi))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is not a directory", &path->name);
+        return NGX_CONF_ERROR;
+    }
+
+    path->data = nmcf;
+    path->conf_file = cf->conf_file->file.name.data;
+    path->line = cf->conf_file->line;
+
+    nmcf->path = path;
+
+    if (ngx_add_path(cf, &nmcf->path) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_nucleus_queue_option(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_str_t *value)
+{
+    off_t      *size;
+    ngx_str_t   s;
+
+    s.data = ngx_strlchr(value->data, value->data + value->len, '=');
+
+    if (s.data == NULL) {
+        goto invalid;
+    }
+
+    s.data++;
+    s.len = value->data + value->len - s.data;
+
+    if (ngx_strncmp(value->data, "timeout=", 8) == 0) {
+        if (nmcf->timeout != NGX_CONF_UNSET_MSEC) {
+            goto duplicate;
+        }
+
+        nmcf->timeout = ngx_parse_time(&s, 0);
+        if (nmcf->timeout == (ngx_msec_t) NGX_ERROR || nmcf->timeout == 0) {
+            goto invalid;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strncmp(value->data, "max_size=", 9) == 0) {
+        size = &nmcf->max_size;
+
+    } else if (ngx_strncmp(value->data, "min_free=", 9) == 0) {
+        size = &nmcf->min_free;
+
+    } else if (ngx_strncmp(value->data, "segment=", 8) == 0) {
+        size = &nmcf->segment;
+
+    } else {
+        goto invalid;
+    }
+
+    if (*size != NGX_CONF_UNSET) {
+        goto duplicate;
+    }
+
+    *size = ngx_parse_offset(&s);
+    if (*size == NGX_ERROR || (*size == 0 && size != &nmcf->min_free)) {
+        goto invalid;
+    }
+
+    return NGX_CONF_OK;
+
+duplicate:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "duplicate parameter \"%V\"",
+                       value);
+
+    return NGX_CONF_ERROR;
+
+invalid:
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid parameter \"%V\"",
+                       value);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_init(ngx_conf_t *cf)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    nmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_nucleus_module);
+
+    if (!nmcf->used) {
+        return NGX_OK;
+    }
+
+    return ngx_http_nucleus_filter_init(cf);
+}
+
+
+/* here nginx has made the path; an error returned would end a master process */
+
+static ngx_int_t
+ngx_http_nucleus_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
+
+    if (nmcf == NULL || nmcf->path == NULL || ngx_test_config) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_nucleus_sync_path(cycle, nmcf->path) != NGX_OK) {
+        nmcf->failed = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+/* what is in a directory lasts no longer than the directory's own entry */
+
+static ngx_int_t
+ngx_http_nucleus_sync_path(ngx_cycle_t *cycle, ngx_path_t *path)
+{
+    char       parent[NUC_PATH_MAX], *p;
+    nuc_err_t  err;
+
+    ngx_memcpy(parent, path->name.data, path->name.len + 1);
+
+    p = strrchr(parent, '/');
+
+    if (p == NULL) {
+        ngx_memcpy(parent, ".", sizeof("."));
+
+    } else if (p == parent) {
+        p[1] = '\0';
+
+    } else {
+        *p = '\0';
+    }
+
+    if (nuc_fs_sync_dir(&nuc_sys_posix, parent, "http: parent of the queue",
+                        &err)
+        != NUC_OK)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "nucleus queue \"%V\": %s",
+                      &path->name, err.message);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
+
+    if (nmcf == NULL || nmcf->path == NULL) {
+        return NGX_OK;
+    }
+
+    return ngx_http_nucleus_init_queues(cycle, nmcf);
+}
+
+
+static void
+ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_http_nucleus_exit_queues(cycle);
+}

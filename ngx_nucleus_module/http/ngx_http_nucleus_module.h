@@ -1,0 +1,225 @@
+
+/*
+ * Shared by the files of http/: the configuration, what a process keeps
+ * from request to request, and the life of one request.
+ */
+
+
+#ifndef _NGX_HTTP_NUCLEUS_MODULE_H_INCLUDED_
+#define _NGX_HTTP_NUCLEUS_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "nuc_buf.h"
+#include "nuc_err.h"
+#include "nuc_format.h"
+#include "nuc_queue.h"
+#include "nuc_record.h"
+#include "nuc_rid.h"
+#include "nuc_uuid.h"
+
+
+#define NGX_HTTP_NUCLEUS_HEALTH_OFF    0
+#define NGX_HTTP_NUCLEUS_HEALTH_LIVE   1
+#define NGX_HTTP_NUCLEUS_HEALTH_READY  2
+
+/* bodies over this size have a queue of their own and don't delay others */
+#define NGX_HTTP_NUCLEUS_LARGE_BODY    (256 * 1024)
+
+#define NGX_HTTP_NUCLEUS_QUEUES        2
+
+
+typedef struct {
+    ngx_path_t                    *path;          /* of nucleus_queue */
+    off_t                          max_size;
+    off_t                          min_free;
+    off_t                          segment;
+    ngx_msec_t                     timeout;
+    size_t                         max_inflight;
+    ngx_int_t                      request_id;    /* index of $request_id */
+    unsigned                       used:1;        /* some location is ours */
+    unsigned                       failed:1;      /* path can't be trusted */
+} ngx_http_nucleus_main_conf_t;
+
+
+typedef struct {
+    ngx_flag_t                     enable;        /* nucleus */
+    ngx_uint_t                     health;
+    ngx_flag_t                     auth;          /* 0: off, -1: not said */
+    ngx_http_complex_value_t      *stream;
+    ngx_http_complex_value_t      *tenant;
+    size_t                         max_event_size;
+    ngx_int_t                      max_events;
+    ngx_int_t                      max_depth;
+
+    u_char                        *file;          /* where nucleus was said */
+    ngx_uint_t                     line;
+} ngx_http_nucleus_loc_conf_t;
+
+
+typedef struct {
+    nuc_queue_t                   *queue;
+    ngx_connection_t              *connection;    /* of its wake_fd */
+    ngx_event_t                    kick;
+    nuc_rc_t                       state;         /* ready's, as last logged */
+    const char                    *name;
+} ngx_http_nucleus_queue_t;
+
+
+/* freed by no request: the queue may hold it longer than the request lives */
+
+typedef struct {
+    nuc_ticket_t                   ticket;        /* must be the first */
+    size_t                         size;          /* reserved of max_inflight */
+} ngx_http_nucleus_ticket_t;
+
+
+/* what a worker process keeps from request to request */
+
+typedef struct {
+    ngx_http_nucleus_queue_t       queues[NGX_HTTP_NUCLEUS_QUEUES];
+
+    ngx_http_nucleus_ticket_t     *free;
+
+    size_t                         inflight;
+    size_t                         max_inflight;
+    ngx_msec_t                     timeout;
+
+    nuc_event_list_t               events;
+    nuc_record_t                  *records;
+    size_t                         nrecords;      /* allocated */
+
+    nuc_rid_hasher_t              *hasher;
+    nuc_uuid_source_t              uuids;
+    nuc_buf_t                      text;
+} ngx_http_nucleus_process_t;
+
+
+typedef enum {
+    NGX_HTTP_NUCLEUS_EMPTY_BODY = 0,
+    NGX_HTTP_NUCLEUS_INVALID_JSON,
+    NGX_HTTP_NUCLEUS_NOT_AN_OBJECT,
+    NGX_HTTP_NUCLEUS_TOO_DEEP,
+    NGX_HTTP_NUCLEUS_EVENT_TOO_LARGE,
+    NGX_HTTP_NUCLEUS_TOO_MANY_EVENTS,
+    NGX_HTTP_NUCLEUS_INVALID_STREAM,
+    NGX_HTTP_NUCLEUS_INVALID_TENANT,
+    NGX_HTTP_NUCLEUS_INVALID_KEY,
+    NGX_HTTP_NUCLEUS_INCOMPLETE_BODY,
+    NGX_HTTP_NUCLEUS_BODY_TOO_LARGE,
+    NGX_HTTP_NUCLEUS_UNSUPPORTED_TYPE,
+    NGX_HTTP_NUCLEUS_UNSUPPORTED_CHARSET,
+    NGX_HTTP_NUCLEUS_UNSUPPORTED_ENCODING,
+    NGX_HTTP_NUCLEUS_QUEUE_STARTING,
+    NGX_HTTP_NUCLEUS_QUEUE_FULL,
+    NGX_HTTP_NUCLEUS_QUEUE_FAILED,
+    NGX_HTTP_NUCLEUS_BUSY,
+    NGX_HTTP_NUCLEUS_OUTCOME_UNKNOWN
+} ngx_http_nucleus_problem_e;
+
+
+typedef struct {
+    ngx_http_nucleus_problem_e     code;
+    ngx_uint_t                     retry_after;   /* seconds, 0: not said */
+    ngx_int_t                      event;         /* -1: not said */
+    off_t                          offset;        /* -1: not said */
+    ngx_str_t                      pointer;       /* data NULL: not said */
+    ngx_str_t                      detail;        /* len 0: the code's own */
+    unsigned                       keepalive:1;
+} ngx_http_nucleus_problem_t;
+
+
+typedef struct {
+    ngx_http_request_t            *request;
+    ngx_http_nucleus_ticket_t     *ticket;        /* while it waits */
+    ngx_http_nucleus_problem_t    *problem;       /* why it is refused */
+
+    /* event ident must be after 3 pointers as in ngx_connection_t */
+    ngx_socket_t                   ident;
+
+    ngx_event_t                    timer;
+
+    const nuc_format_t            *format;
+    ngx_str_t                      stream;
+    ngx_str_t                      tenant;
+    ngx_str_t                      key;           /* Idempotency-Key */
+    ngx_str_t                      traceparent;
+
+    ngx_str_t                      body;
+    size_t                         capacity;      /* 0: body is not ours */
+
+    size_t                         count;
+    u_char                        *rids;          /* NUC_RID_LEN each */
+    u_char                         rid[NUC_RID_LEN];
+
+    ngx_buf_t                     *answer;        /* instead of nginx's own */
+
+    unsigned                       consumed:1;    /* body is here alone */
+} ngx_http_nucleus_ctx_t;
+
+
+#define ngx_http_nucleus_str(s)   ((nuc_str_t) { (s)->data, (s)->len })
+
+/* a body and its copy in the queue are both there for a moment */
+#define ngx_http_nucleus_max_body()                                           \
+    (ngx_http_nucleus_process.max_inflight / 2)
+
+
+/* ngx_http_nucleus_request.c */
+
+ngx_int_t ngx_http_nucleus_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_nucleus_health_handler(ngx_http_request_t *r);
+void ngx_http_nucleus_process_body(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_finish(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_queue_t *nq, nuc_rc_t rc);
+
+/* ngx_http_nucleus_headers.c */
+
+ngx_int_t ngx_http_nucleus_check_headers(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+
+/* ngx_http_nucleus_body.c */
+
+void ngx_http_nucleus_body_handler(ngx_http_request_t *r);
+void ngx_http_nucleus_free_body(ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_forget_body(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_give_body_back(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+
+/* ngx_http_nucleus_answer.c */
+
+ngx_int_t ngx_http_nucleus_refuse(ngx_http_request_t *r,
+    ngx_http_nucleus_problem_e code, ngx_uint_t retry_after);
+ngx_int_t ngx_http_nucleus_refuse_fault(ngx_http_request_t *r,
+    nuc_format_fault_t *fault);
+ngx_int_t ngx_http_nucleus_send_receipt(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, const char *durability);
+ngx_int_t ngx_http_nucleus_send_health(ngx_http_request_t *r,
+    ngx_str_t *text);
+ngx_int_t ngx_http_nucleus_filter_init(ngx_conf_t *cf);
+
+/* ngx_http_nucleus_queue.c */
+
+ngx_int_t ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
+    ngx_http_nucleus_main_conf_t *nmcf);
+void ngx_http_nucleus_exit_queues(ngx_cycle_t *cycle);
+ngx_http_nucleus_queue_t *ngx_http_nucleus_get_queue(off_t size);
+nuc_rc_t ngx_http_nucleus_ready(ngx_http_nucleus_queue_t *nq,
+    unsigned *retry_after);
+nuc_rc_t ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_queue_t *nq, size_t size);
+void ngx_http_nucleus_detach(ngx_http_nucleus_ctx_t *ctx);
+ngx_int_t ngx_http_nucleus_reserve(size_t size);
+void ngx_http_nucleus_release(size_t size);
+
+
+extern ngx_module_t                ngx_http_nucleus_module;
+extern ngx_http_nucleus_process_t  ngx_http_nucleus_process;
+
+
+#endif /* _NGX_HTTP_NUCLEUS_MODULE_H_INCLUDED_ */

@@ -1,0 +1,475 @@
+
+/*
+ * The queues of a worker process: their start and end, the event that tells
+ * of durable records, and the memory that requests may take.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "ngx_http_nucleus_module.h"
+
+#include "nuc_log.h"
+#include "nuc_sys.h"
+
+
+static ngx_int_t ngx_http_nucleus_init_queue(ngx_cycle_t *cycle,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_queue_t *nq);
+static ngx_int_t ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
+    ngx_http_nucleus_queue_t *nq);
+static void ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle,
+    ngx_http_nucleus_queue_t *nq, ngx_msec_t deadline);
+
+static void ngx_http_nucleus_kick_handler(ngx_event_t *ev);
+static void ngx_http_nucleus_wake_handler(ngx_event_t *ev);
+static void ngx_http_nucleus_timeout_handler(ngx_event_t *ev);
+
+static void ngx_http_nucleus_log_state(ngx_http_nucleus_queue_t *nq,
+    nuc_rc_t rc, nuc_err_t *err);
+
+static ngx_http_nucleus_ticket_t *ngx_http_nucleus_get_ticket(void);
+static void ngx_http_nucleus_free_ticket(ngx_http_nucleus_ticket_t *nt);
+
+
+ngx_http_nucleus_process_t  ngx_http_nucleus_process;
+
+
+/*
+ * A queue that can't be opened does not end the process: its locations answer
+ * 503, and the others are served
+ */
+
+ngx_int_t
+ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
+    ngx_http_nucleus_main_conf_t *nmcf)
+{
+    ngx_uint_t                   i;
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    ngx_memzero(np, sizeof(ngx_http_nucleus_process_t));
+
+    np->max_inflight = nmcf->max_inflight;
+    np->timeout = nmcf->timeout;
+
+    np->queues[0].name = "small bodies";
+    np->queues[1].name = "large bodies";
+
+    np->hasher = nuc_rid_hasher_create();
+    if (np->hasher == NULL) {
+        return NGX_ERROR;
+    }
+
+    nuc_event_list_init(&np->events);
+    nuc_uuid_source_init(&np->uuids);
+
+    np->text = NUC_BUF_INIT;
+
+    if (nmcf->failed) {
+        return NGX_OK;
+    }
+
+    for (i = 0; i < NGX_HTTP_NUCLEUS_QUEUES; i++) {
+        if (ngx_http_nucleus_init_queue(cycle, nmcf, &np->queues[i])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_init_queue(ngx_cycle_t *cycle,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_queue_t *nq)
+{
+    nuc_err_t          err;
+    nuc_log_options_t  options;
+
+    ngx_memzero(&options, sizeof(nuc_log_options_t));
+
+    options.dir = (char *) nmcf->path->name.data;
+    options.max_size = nmcf->max_size;
+    options.min_free = nmcf->min_free;
+    options.segment_size = nmcf->segment;
+    options.max_pending = nmcf->max_inflight;
+    options.sys = &nuc_sys_posix;
+
+    nq->kick.handler = ngx_http_nucleus_kick_handler;
+    nq->kick.data = nq;
+    nq->kick.log = cycle->log;
+
+    if (nuc_log_open(&options, &nq->queue, &err) != NUC_OK) {
+        nq->queue = NULL;
+
+        ngx_log_error(NGX_LOG_CRIT, cycle->log, 0,
+                      "nucleus queue \"%V\" for %s: %s", &nmcf->path->name,
+                      nq->name, err.message);
+        return NGX_OK;
+    }
+
+    return ngx_http_nucleus_add_wake_event(cycle, nq);
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
+    ngx_http_nucleus_queue_t *nq)
+{
+    ngx_connection_t  *c;
+
+    c = ngx_get_connection(nq->queue->ops->wake_fd(nq->queue), cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    nq->connection = c;
+
+    c->data = nq;
+
+    c->read->handler = ngx_http_nucleus_wake_handler;
+    c->read->log = cycle->log;
+    c->write->log = cycle->log;
+
+    return ngx_handle_read_event(c->read, 0);
+}
+
+
+void
+ngx_http_nucleus_exit_queues(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                   i;
+    ngx_msec_t                   end;
+    ngx_msec_int_t               left;
+    ngx_http_nucleus_ticket_t   *nt;
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    ngx_time_update();
+
+    end = ngx_current_msec + np->timeout;
+
+    for (i = 0; i < NGX_HTTP_NUCLEUS_QUEUES; i++) {
+
+        if (np->queues[i].queue == NULL) {
+            continue;
+        }
+
+        ngx_time_update();
+
+        left = (ngx_msec_int_t) (end - ngx_current_msec);
+
+        ngx_http_nucleus_exit_queue(cycle, &np->queues[i], ngx_max(left, 0));
+    }
+
+    while (np->free) {
+        nt = np->free;
+        np->free = (ngx_http_nucleus_ticket_t *) nt->ticket.next;
+        ngx_free(nt);
+    }
+
+    if (np->hasher) {
+        nuc_rid_hasher_free(np->hasher);
+        nuc_event_list_free(&np->events);
+        nuc_buf_free(&np->text);
+        ngx_free(np->records);
+    }
+
+    ngx_memzero(np, sizeof(ngx_http_nucleus_process_t));
+}
+
+
+static void
+ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq,
+    ngx_msec_t deadline)
+{
+    nuc_rc_t   rc;
+    nuc_err_t  err;
+
+    if (nq->kick.posted) {
+        ngx_delete_posted_event(&nq->kick);
+    }
+
+    if (nq->connection) {
+
+        if (nq->connection->read->active) {
+            ngx_del_event(nq->connection->read, NGX_READ_EVENT, 0);
+        }
+
+        if (nq->connection->read->posted) {
+            ngx_delete_posted_event(nq->connection->read);
+        }
+
+        ngx_free_connection(nq->connection);
+
+        /* the descriptor is the queue's */
+
+        nq->connection->fd = (ngx_socket_t) -1;
+    }
+
+    rc = nq->queue->ops->close(nq->queue, deadline, &err);
+
+    if (rc != NUC_OK) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "nucleus queue for %s was left: %s",
+                      nq->name, err.message);
+    }
+}
+
+
+/* NULL: none is open */
+
+ngx_http_nucleus_queue_t *
+ngx_http_nucleus_get_queue(off_t size)
+{
+    ngx_http_nucleus_queue_t  *nq;
+
+    nq = &ngx_http_nucleus_process.queues[size > NGX_HTTP_NUCLEUS_LARGE_BODY];
+
+    return nq->queue ? nq : NULL;
+}
+
+
+nuc_rc_t
+ngx_http_nucleus_ready(ngx_http_nucleus_queue_t *nq, unsigned *retry_after)
+{
+    nuc_rc_t   rc;
+    nuc_err_t  err;
+
+    *retry_after = 1;
+
+    rc = nq->queue->ops->ready(nq->queue, retry_after, &err);
+
+    if (rc != nq->state) {
+        ngx_http_nucleus_log_state(nq, rc, &err);
+    }
+
+    return rc;
+}
+
+
+static void
+ngx_http_nucleus_log_state(ngx_http_nucleus_queue_t *nq, nuc_rc_t rc,
+    nuc_err_t *err)
+{
+    ngx_log_t   *log;
+    ngx_uint_t   level;
+
+    log = ngx_cycle->log;
+
+    if (rc == NUC_OK) {
+        nq->state = rc;
+        ngx_log_error(NGX_LOG_NOTICE, log, 0,
+                      "nucleus queue for %s accepts events again", nq->name);
+        return;
+    }
+
+    if (rc == NUC_AGAIN) {
+
+        /* it is starting, which is no news */
+
+        return;
+    }
+
+    nq->state = rc;
+
+    level = (rc == NUC_FULL) ? NGX_LOG_ERR : NGX_LOG_CRIT;
+
+    ngx_log_error(level, log, 0,
+                  "nucleus queue for %s accepts no events: %s%s%s",
+                  nq->name, err->message, err->hint[0] ? "; " : "", err->hint);
+}
+
+
+/* the queue copies the records; "size" was reserved and is its from here on */
+
+nuc_rc_t
+ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_queue_t *nq, size_t size)
+{
+    unsigned                     retry_after;
+    nuc_rc_t                     rc;
+    nuc_err_t                    err;
+    ngx_http_nucleus_ticket_t   *nt;
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    nt = ngx_http_nucleus_get_ticket();
+    if (nt == NULL) {
+        return NUC_NOMEM;
+    }
+
+    nt->ticket.owner = ctx;
+    nt->size = size;
+
+    rc = nq->queue->ops->submit(nq->queue, np->records, ctx->count,
+                                &nt->ticket, &err);
+    if (rc != NUC_OK) {
+        ngx_http_nucleus_free_ticket(nt);
+        (void) ngx_http_nucleus_ready(nq, &retry_after);
+        return rc;
+    }
+
+    if (!nq->kick.posted) {
+        ngx_post_event(&nq->kick, &ngx_posted_events);
+    }
+
+    ctx->ticket = nt;
+
+    ctx->ident = -1;
+    ctx->timer.handler = ngx_http_nucleus_timeout_handler;
+    ctx->timer.data = ctx;
+    ctx->timer.log = ctx->request->connection->log;
+
+    ngx_add_timer(&ctx->timer, np->timeout);
+
+    return NUC_OK;
+}
+
+
+/* the request does not wait any more, whatever becomes of its records */
+
+void
+ngx_http_nucleus_detach(ngx_http_nucleus_ctx_t *ctx)
+{
+    if (ctx->ticket) {
+        ctx->ticket->ticket.owner = NULL;
+        ctx->ticket = NULL;
+    }
+
+    if (ctx->timer.timer_set) {
+        ngx_del_timer(&ctx->timer);
+    }
+}
+
+
+static void
+ngx_http_nucleus_kick_handler(ngx_event_t *ev)
+{
+    ngx_http_nucleus_queue_t *nq = ev->data;
+
+    nq->queue->ops->kick(nq->queue);
+}
+
+
+/*
+ * A request that is finished here may end itself and others, whose tickets
+ * then lose their owner, and may begin new ones, which take no ticket of
+ * this list
+ */
+
+static void
+ngx_http_nucleus_wake_handler(ngx_event_t *ev)
+{
+    nuc_rc_t                    rc;
+    nuc_ticket_t               *ticket, *next;
+    ngx_connection_t           *c;
+    ngx_http_nucleus_ctx_t     *ctx;
+    ngx_http_nucleus_queue_t   *nq;
+    ngx_http_nucleus_ticket_t  *nt;
+
+    c = ev->data;
+    nq = c->data;
+
+    for (ticket = nq->queue->ops->poll(nq->queue); ticket; ticket = next) {
+
+        next = ticket->next;
+
+        rc = ticket->rc;
+        ctx = ticket->owner;
+        nt = (ngx_http_nucleus_ticket_t *) ticket;
+
+        ngx_http_nucleus_release(nt->size);
+        ngx_http_nucleus_free_ticket(nt);
+
+        if (ctx == NULL) {
+            continue;
+        }
+
+        ctx->ticket = NULL;
+        ngx_http_nucleus_detach(ctx);
+
+        ngx_http_nucleus_finish(ctx, nq, rc);
+    }
+
+    if (ngx_handle_read_event(ev, 0) != NGX_OK) {
+        ngx_log_error(NGX_LOG_ALERT, ev->log, 0,
+                      "nucleus queue for %s can't be listened to", nq->name);
+    }
+}
+
+
+static void
+ngx_http_nucleus_timeout_handler(ngx_event_t *ev)
+{
+    ngx_http_nucleus_ctx_t *ctx = ev->data;
+
+    ngx_http_nucleus_detach(ctx);
+
+    ngx_http_nucleus_finish(ctx, NULL, NUC_UNKNOWN);
+}
+
+
+static ngx_http_nucleus_ticket_t *
+ngx_http_nucleus_get_ticket(void)
+{
+    ngx_http_nucleus_ticket_t   *nt;
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    if (np->free == NULL) {
+        return ngx_calloc(sizeof(ngx_http_nucleus_ticket_t), ngx_cycle->log);
+    }
+
+    nt = np->free;
+    np->free = (ngx_http_nucleus_ticket_t *) nt->ticket.next;
+
+    return nt;
+}
+
+
+static void
+ngx_http_nucleus_free_ticket(ngx_http_nucleus_ticket_t *nt)
+{
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    nt->ticket.next = (nuc_ticket_t *) np->free;
+    np->free = nt;
+}
+
+
+/* bytes of bodies and of records that are not durable yet */
+
+ngx_int_t
+ngx_http_nucleus_reserve(size_t size)
+{
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    if (size > np->max_inflight - np->inflight) {
+        return NGX_BUSY;
+    }
+
+    np->inflight += size;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_nucleus_release(size_t size)
+{
+    ngx_http_nucleus_process.inflight -= size;
+}
