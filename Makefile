@@ -202,8 +202,9 @@ check:
 	@$(MAKE) -j$(JOBS) all unit
 	tools/check-layers
 	tools/check-exports $(MODULE)
+	tools/check-globals $(filter-out $(B)/obj/worker/%,$(LIB_OBJS))
 	cppcheck -q -j$(JOBS) --std=c11 --enable=warning,performance,portability --inline-suppr \
-		--error-exitcode=1 -D_GNU_SOURCE -U_Alignas $(addprefix -I$(SRC)/,core formats queue sink worker) \
+		--error-exitcode=1 -D_GNU_SOURCE $(addprefix -I$(SRC)/,core formats queue sink worker) \
 		$(filter-out $(SRC)/http/%,$(wildcard $(SRC)/*/*.c))
 	clang-format --dry-run -Werror $(NUC_FILES)
 	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker
