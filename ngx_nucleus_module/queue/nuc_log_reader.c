@@ -30,7 +30,6 @@ typedef struct {
     uint64_t limit;       /* of the segment; as of the last look */
     uint64_t
         successor; /* first sequence of the next segment; 0: none as of the last look */
-    int gone;      /* its directory was removed */
     int seen;      /* in the listing of this refresh */
 } nuc_log_source_t;
 

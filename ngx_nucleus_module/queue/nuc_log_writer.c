@@ -30,10 +30,11 @@
 
 /* A gather buffer that a burst made larger than this is given back when a group needed
  * little. */
-#define NUC_GATHER_KEEP      (8u << 20)
-#define NUC_TICK_MS          1000
-#define NUC_RETRY_AFTER_FULL 10 /* seconds, while nothing is known of the worker's pace  \
-                                 */
+#define NUC_GATHER_KEEP (8u << 20)
+#define NUC_TICK_MS     1000
+#define NUC_RETRY_AFTER_FULL                                                             \
+    10 /* seconds, while nothing is known of the worker's pace                           \
+        */
 #define NUC_RETRY_AFTER_MAX 60
 #define NUC_RETRY_AFTER_IO  5
 
@@ -404,6 +405,11 @@ nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
     log->queue.durability = "log";
     log->options = *options;
     log->sys = options->sys;
+
+    if (log->options.tick_ms == 0) {
+        log->options.tick_ms = NUC_TICK_MS;
+    }
+
     strcpy(log->dir, options->dir);
     log->lock_fd = -1;
     log->segment_fd = -1;
@@ -482,7 +488,7 @@ static int nuc_log_wait(nuc_log_t *log)
     int go_on = 1;
     struct timespec tick;
 
-    nuc_deadline(NUC_TICK_MS, &tick);
+    nuc_deadline(log->options.tick_ms, &tick);
 
     pthread_mutex_lock(&log->mutex);
 
@@ -903,7 +909,8 @@ static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err)
 /* Early when the group just written filled the queue. */
 static int nuc_log_tick_due(const nuc_log_t *log)
 {
-    return nuc_time_monotonic() - log->space.counted_at >= NUC_TICK_MS * 1000 ||
+    return nuc_time_monotonic() - log->space.counted_at >=
+               (uint64_t) log->options.tick_ms * 1000 ||
            (log->space.used >= log->options.max_size &&
             atomic_load_explicit(&log->state_rc, memory_order_relaxed) == NUC_OK);
 }
