@@ -15,12 +15,12 @@
 
 typedef struct {
     const char *dir;       /* the queue's directory; it must exist */
-    uint64_t max_size;     /* bytes of all writers' segments together; at it: NUC_FULL */
+    uint64_t max_size;     /* bytes of all writers' files together; at it: NUC_FULL */
     uint64_t min_free;     /* bytes the file system must keep free; under it: NUC_FULL */
     uint64_t segment_size; /* bytes after which a new segment begins */
-    uint64_t
-        max_pending; /* bytes submitted and not yet written; at it submit: NUC_FULL */
-    const nuc_sys_t *sys; /* must outlive the queue */
+    uint64_t max_pending;  /* bytes that may wait for the disk; over it: NUC_FULL */
+    unsigned tick_ms;      /* how often room and health are looked at; 0: 1000 */
+    const nuc_sys_t *sys;  /* must outlive the queue */
 } nuc_log_options_t;
 
 /*

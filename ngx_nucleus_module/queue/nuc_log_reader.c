@@ -37,6 +37,7 @@ struct nuc_log_reader_s {
     const nuc_sys_t *sys;
     char dir[NUC_PATH_MAX];
     int from_end; /* until the first refresh has succeeded */
+    int refreshed;
 
     nuc_log_source_t **sources;
     size_t nsources;
@@ -258,6 +259,7 @@ nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err)
     }
 
     nuc_reader_drop_gone(reader);
+    reader->refreshed = 1;
 
     return NUC_OK;
 }
@@ -268,7 +270,7 @@ nuc_rc_t nuc_log_reader_next(nuc_log_reader_t *reader, nuc_record_t *record,
     size_t tried;
     nuc_rc_t rc;
 
-    if (reader->nsources == 0) {
+    if (!reader->refreshed) {
         rc = nuc_log_reader_refresh(reader, err);
         if (rc != NUC_OK) {
             return rc;

@@ -262,7 +262,7 @@ static void test_roundtrip(void)
     is_int(queue->ops->close(queue, 5000, &err), NUC_OK, "the queue closes");
 
     tend(&nuc_sys_posix, dir);
-    ok(reports[NUC_LOG_SEALED] > 5, "segments are sealed: %u", reports[NUC_LOG_SEALED]);
+    ok(reports[NUC_LOG_SEALED] >= 2, "segments are sealed: %u", reports[NUC_LOG_SEALED]);
     is_int(report_records[NUC_LOG_SEALED], 206, "with all records");
     is_int(reports[NUC_LOG_ADOPTED], 1, "the dead writer's log is adopted");
     is_int(reports[NUC_LOG_CUT] + reports[NUC_LOG_QUARANTINED], 0, "nothing was damaged");
