@@ -1,6 +1,6 @@
 /*
- * Formats: a request's body in, events or a precise error out.  Pure: no I/O, no logging, no
- * state between calls.
+ * Formats: a request's body in, events or a precise error out.  Pure: no I/O, no logging,
+ * no state between calls.
  */
 
 #ifndef NUC_FORMAT_H
@@ -54,19 +54,20 @@ typedef struct nuc_format_s {
     nuc_kind_t kind;
 
     /*
-     * All events of "body", in order.  NUC_OK; NUC_INVALID or NUC_TOO_LARGE with "fault" filled
-     * and the list as if empty: one bad event refuses all; NUC_NOMEM.
+     * All events of "body", in order.  NUC_OK; NUC_INVALID or NUC_TOO_LARGE with "fault"
+     * filled and the list as if empty: one bad event refuses all; NUC_NOMEM.
      */
     nuc_rc_t (*parse)(nuc_str_t body, const nuc_format_limits_t *limits,
                       nuc_event_list_t *list, nuc_format_fault_t *fault);
 } nuc_format_t;
 
-extern const nuc_format_t nuc_format_json;   /* one object, or an array of objects */
-extern const nuc_format_t nuc_format_ndjson; /* an object a line; blank lines are passed over */
+extern const nuc_format_t nuc_format_json; /* one object, or an array of objects */
+extern const nuc_format_t
+    nuc_format_ndjson; /* an object a line; blank lines are passed over */
 
 /*
- * The format that the media type of a Content-Type (without parameters, any case) means where
- * the configuration says json or auto; NULL when none does (415).
+ * The format that the media type of a Content-Type (without parameters, any case) means
+ * where the configuration says json or auto; NULL when none does (415).
  */
 const nuc_format_t *nuc_format_by_media_type(nuc_str_t media_type);
 
