@@ -33,8 +33,6 @@ static ngx_buf_t *ngx_http_nucleus_create_problem(ngx_http_request_t *r,
 static void ngx_http_nucleus_write_problem(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, const ngx_http_nucleus_problem_type_t *type,
     nuc_buf_t *out);
-static void ngx_http_nucleus_write_request_id(ngx_http_request_t *r,
-    nuc_buf_t *out);
 static const ngx_http_nucleus_problem_type_t *ngx_http_nucleus_get_type(
     ngx_uint_t status);
 static ngx_int_t ngx_http_nucleus_add_problem_headers(ngx_http_request_t *r,
@@ -457,32 +455,9 @@ ngx_http_nucleus_write_problem(ngx_http_request_t *r,
         }
     }
 
-    ngx_http_nucleus_write_request_id(r, out);
-
-    nuc_buf_printf(out, "}" CRLF);
-}
-
-
-static void
-ngx_http_nucleus_write_request_id(ngx_http_request_t *r, nuc_buf_t *out)
-{
-    nuc_str_t                      id;
-    ngx_http_variable_value_t     *vv;
-    ngx_http_nucleus_main_conf_t  *nmcf;
-
-    nmcf = ngx_http_get_module_main_conf(r, ngx_http_nucleus_module);
-
-    vv = ngx_http_get_indexed_variable(r, nmcf->request_id);
-
-    if (vv == NULL || vv->not_found) {
-        return;
-    }
-
-    id.data = vv->data;
-    id.len = vv->len;
-
     nuc_buf_printf(out, ",\"request_id\":");
-    nuc_buf_json(out, id);
+    nuc_buf_json(out, ngx_http_nucleus_request_id(r));
+    nuc_buf_printf(out, "}" CRLF);
 }
 
 

@@ -342,4 +342,5 @@ ngx_http_nucleus_give_body_back(ngx_http_request_t *r,
     cl->next = NULL;
 
     r->request_body->bufs = cl;
+    r->headers_in.content_length_n = ctx->body.len;
 }

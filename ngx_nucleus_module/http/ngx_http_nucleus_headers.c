@@ -12,10 +12,13 @@
 
 #include "nuc_name.h"
 
+#include <sys/random.h>
+
 
 #define NGX_HTTP_NUCLEUS_TRACEPARENT_LEN      55
 #define NGX_HTTP_NUCLEUS_TRACEPARENT_MAX_LEN  256
 #define NGX_HTTP_NUCLEUS_KEY_MAX_LEN          255
+#define NGX_HTTP_NUCLEUS_REQUEST_ID_LEN       16
 
 
 typedef ngx_int_t (*ngx_http_nucleus_header_pt)(ngx_http_request_t *r,
@@ -43,6 +46,8 @@ static ngx_int_t ngx_http_nucleus_idempotency_key(ngx_http_request_t *r,
 static ngx_int_t ngx_http_nucleus_traceparent(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_str_t *value);
 static ngx_int_t ngx_http_nucleus_hex(u_char *p, size_t n, ngx_uint_t *zero);
+static void ngx_http_nucleus_make_request_id(ngx_http_request_t *r,
+    ngx_http_variable_value_t *vv);
 
 
 static ngx_http_nucleus_header_t  ngx_http_nucleus_headers[] = {
@@ -366,4 +371,76 @@ ngx_http_nucleus_hex(u_char *p, size_t n, ngx_uint_t *zero)
     }
 
     return NGX_OK;
+}
+
+
+/* $request_id, as it is in the access log */
+
+nuc_str_t
+ngx_http_nucleus_request_id(ngx_http_request_t *r)
+{
+    nuc_str_t                      id;
+    ngx_http_variable_value_t     *vv;
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    nmcf = ngx_http_get_module_main_conf(r, ngx_http_nucleus_module);
+
+    vv = &r->variables[nmcf->request_id];
+
+    if (!vv->valid && !vv->not_found) {
+        ngx_http_nucleus_make_request_id(r, vv);
+    }
+
+    vv = ngx_http_get_indexed_variable(r, nmcf->request_id);
+
+    if (vv == NULL || vv->not_found) {
+        return NUC_STR_NONE;
+    }
+
+    id.data = vv->data;
+    id.len = vv->len;
+
+    return id;
+}
+
+
+/*
+ * What nginx's own handler of the variable would do: 16 random bytes, in hex.
+ * It asks OpenSSL for them each time, at a twentieth of the time of a request
+ */
+
+static void
+ngx_http_nucleus_make_request_id(ngx_http_request_t *r,
+    ngx_http_variable_value_t *vv)
+{
+    u_char                      *p;
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    if (np->nrandom == 0) {
+
+        if (getrandom(np->random, NGX_HTTP_NUCLEUS_RANDOM, GRND_NONBLOCK)
+            != NGX_HTTP_NUCLEUS_RANDOM)
+        {
+            return;
+        }
+
+        np->nrandom = NGX_HTTP_NUCLEUS_RANDOM;
+    }
+
+    p = ngx_pnalloc(r->pool, 2 * NGX_HTTP_NUCLEUS_REQUEST_ID_LEN);
+    if (p == NULL) {
+        return;
+    }
+
+    np->nrandom -= NGX_HTTP_NUCLEUS_REQUEST_ID_LEN;
+
+    ngx_hex_dump(p, &np->random[np->nrandom], NGX_HTTP_NUCLEUS_REQUEST_ID_LEN);
+
+    vv->data = p;
+    vv->len = 2 * NGX_HTTP_NUCLEUS_REQUEST_ID_LEN;
+    vv->valid = 1;
+    vv->no_cacheable = 0;
+    vv->not_found = 0;
 }

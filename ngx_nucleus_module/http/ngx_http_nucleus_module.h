@@ -31,6 +31,9 @@
 
 #define NGX_HTTP_NUCLEUS_QUEUES        2
 
+/* bytes, for 64 request ids */
+#define NGX_HTTP_NUCLEUS_RANDOM        1024
+
 
 typedef struct {
     ngx_path_t                    *path;          /* of nucleus_queue */
@@ -66,6 +69,7 @@ typedef struct {
     ngx_event_t                    kick;
     nuc_rc_t                       state;         /* ready's, as last logged */
     const char                    *name;
+    unsigned                       stalled:1;     /* a request has timed out */
 } ngx_http_nucleus_queue_t;
 
 
@@ -74,6 +78,7 @@ typedef struct {
 typedef struct {
     nuc_ticket_t                   ticket;        /* must be the first */
     size_t                         size;          /* reserved of max_inflight */
+    ngx_http_nucleus_queue_t      *queue;
 } ngx_http_nucleus_ticket_t;
 
 
@@ -95,6 +100,9 @@ typedef struct {
     nuc_rid_hasher_t              *hasher;
     nuc_uuid_source_t              uuids;
     nuc_buf_t                      text;
+
+    u_char                         random[NGX_HTTP_NUCLEUS_RANDOM];
+    size_t                         nrandom;       /* not used yet */
 } ngx_http_nucleus_process_t;
 
 
@@ -179,6 +187,7 @@ void ngx_http_nucleus_finish(ngx_http_nucleus_ctx_t *ctx,
 
 /* ngx_http_nucleus_headers.c */
 
+nuc_str_t ngx_http_nucleus_request_id(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_check_headers(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 

@@ -16,6 +16,10 @@
 #include "nuc_sys.h"
 
 
+/* ms, enough for an idle queue to end when another has used up the time */
+#define NGX_HTTP_NUCLEUS_MIN_EXIT_TIME  200
+
+
 static ngx_int_t ngx_http_nucleus_init_queue(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_queue_t *nq);
 static ngx_int_t ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
@@ -166,7 +170,8 @@ ngx_http_nucleus_exit_queues(ngx_cycle_t *cycle)
 
         left = (ngx_msec_int_t) (end - ngx_current_msec);
 
-        ngx_http_nucleus_exit_queue(cycle, &np->queues[i], ngx_max(left, 0));
+        ngx_http_nucleus_exit_queue(cycle, &np->queues[i],
+                           ngx_max(left, NGX_HTTP_NUCLEUS_MIN_EXIT_TIME));
     }
 
     while (np->free) {
@@ -247,6 +252,12 @@ ngx_http_nucleus_ready(ngx_http_nucleus_queue_t *nq, unsigned *retry_after)
 
     rc = nq->queue->ops->ready(nq->queue, retry_after, &err);
 
+    if (rc == NUC_OK && nq->stalled) {
+        *retry_after = ngx_http_nucleus_process.timeout / 1000 + 1;
+        rc = nuc_err_set(&err, NUC_IO, "the disk has not answered for %lu ms",
+                         (unsigned long) ngx_http_nucleus_process.timeout);
+    }
+
     if (rc != nq->state) {
         ngx_http_nucleus_log_state(nq, rc, &err);
     }
@@ -322,6 +333,8 @@ ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
         ngx_post_event(&nq->kick, &ngx_posted_events);
     }
 
+    nt->queue = nq;
+
     ctx->ticket = nt;
 
     ctx->ident = -1;
@@ -370,6 +383,7 @@ static void
 ngx_http_nucleus_wake_handler(ngx_event_t *ev)
 {
     nuc_rc_t                    rc;
+    unsigned                    retry_after;
     nuc_ticket_t               *ticket, *next;
     ngx_connection_t           *c;
     ngx_http_nucleus_ctx_t     *ctx;
@@ -379,7 +393,14 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
     c = ev->data;
     nq = c->data;
 
-    for (ticket = nq->queue->ops->poll(nq->queue); ticket; ticket = next) {
+    ticket = nq->queue->ops->poll(nq->queue);
+
+    if (ticket) {
+        nq->stalled = 0;
+        (void) ngx_http_nucleus_ready(nq, &retry_after);
+    }
+
+    for ( /* void */ ; ticket; ticket = next) {
 
         next = ticket->next;
 
@@ -412,9 +433,19 @@ ngx_http_nucleus_timeout_handler(ngx_event_t *ev)
 {
     ngx_http_nucleus_ctx_t *ctx = ev->data;
 
+    unsigned                   retry_after;
+    ngx_http_nucleus_queue_t  *nq;
+
+    nq = ctx->ticket->queue;
+
+    /* until it answers, more would only wait for nothing */
+
+    nq->stalled = 1;
+    (void) ngx_http_nucleus_ready(nq, &retry_after);
+
     ngx_http_nucleus_detach(ctx);
 
-    ngx_http_nucleus_finish(ctx, NULL, NUC_UNKNOWN);
+    ngx_http_nucleus_finish(ctx, nq, NUC_UNKNOWN);
 }
 
 

@@ -370,9 +370,6 @@ static void
 ngx_http_nucleus_set_attributes(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, nuc_record_t *common)
 {
-    ngx_http_variable_value_t     *vv;
-    ngx_http_nucleus_main_conf_t  *nmcf;
-
     ngx_memzero(common, sizeof(nuc_record_t));
 
     common->kind = ctx->format->kind;
@@ -384,15 +381,7 @@ ngx_http_nucleus_set_attributes(ngx_http_request_t *r,
     common->attr[NUC_ATTR_TRACEPARENT] = ngx_http_nucleus_str(
                                                             &ctx->traceparent);
     common->attr[NUC_ATTR_CONTENT_TYPE] = nuc_str(ctx->format->media_type);
-
-    nmcf = ngx_http_get_module_main_conf(r, ngx_http_nucleus_module);
-
-    vv = ngx_http_get_indexed_variable(r, nmcf->request_id);
-
-    if (vv && !vv->not_found) {
-        common->attr[NUC_ATTR_REQUEST_ID].data = vv->data;
-        common->attr[NUC_ATTR_REQUEST_ID].len = vv->len;
-    }
+    common->attr[NUC_ATTR_REQUEST_ID] = ngx_http_nucleus_request_id(r);
 }
 
 
@@ -487,8 +476,7 @@ ngx_http_nucleus_trim_records(void)
 
 /*
  * The queue, or the clock, has decided about a request that does not wait
- * any more: "nq" is NULL when it was the clock.  The request may be gone
- * when this returns
+ * any more; it may be gone when this returns
  */
 
 void
@@ -512,11 +500,7 @@ ngx_http_nucleus_finish(ngx_http_nucleus_ctx_t *ctx,
         status = ngx_http_nucleus_send_receipt(r, ctx, nq->queue->durability);
 
     } else {
-        retry_after = 1;
-
-        if (nq) {
-            (void) ngx_http_nucleus_ready(nq, &retry_after);
-        }
+        (void) ngx_http_nucleus_ready(nq, &retry_after);
 
         status = ngx_http_nucleus_refuse_rc(r, rc, retry_after);
     }
