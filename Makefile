@@ -122,11 +122,15 @@ FORCE:
 # ---- use
 
 ## run: install what is missing, build, and start nginx and the worker in the foreground (PORT=8080)
+# (exported rather than set before the command, so that make signals the script and not a shell)
 .PHONY: run
+run: export PORT := $(PORT)
+run: export NUCLEUS_NGINX = $(NGINX)
+run: export NUCLEUS_WORKER = $(B)/nucleus-worker
 run:
 	@$(deps) run
 	@$(MAKE) -j$(JOBS) all
-	@PORT='$(PORT)' NGINX='$(NGINX)' NUCLEUS_WORKER='$(B)/nucleus-worker' tools/run
+	@tools/run
 
 ## deps: install with apt what `make run` and `make test` need
 .PHONY: deps
