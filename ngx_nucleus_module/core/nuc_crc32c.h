@@ -1,6 +1,7 @@
 /*
- * CRC32C (Castagnoli; RFC 3720, appendix B.4): the check of every frame, index and commit.
- * Uses the processor's instruction where it has one; both ways give the same sums.
+ * CRC32C (Castagnoli; RFC 3720, appendix B.4): the check of every frame, index and
+ * commit. Uses the processor's instruction where it has one; both ways give the same
+ * sums.
  */
 
 #ifndef NUC_CRC32C_H

@@ -1,6 +1,7 @@
 /*
- * What core, formats, queue and sink answer.  They never log and never exit: they return an
- * nuc_rc_t and fill a caller-owned nuc_err_t; the edge (http/, worker/) logs once and maps.
+ * What core, formats, queue and sink answer.  They never log and never exit: they return
+ * an nuc_rc_t and fill a caller-owned nuc_err_t; the edge (http/, worker/) logs once and
+ * maps.
  */
 
 #ifndef NUC_ERR_H
@@ -29,8 +30,8 @@ typedef struct {
 } nuc_err_t;
 
 /*
- * Fill "err" (may be NULL) and return "rc", so that failing is one statement.  The message is
- * cut to what fits.
+ * Fill "err" (may be NULL) and return "rc", so that failing is one statement.  The
+ * message is cut to what fits.
  */
 nuc_rc_t nuc_err_set(nuc_err_t *err, nuc_rc_t rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -61,8 +61,8 @@ static void nuc_fs_parent(const char *path, char parent[NUC_PATH_MAX])
 }
 
 /*
- * A directory that is there already is synced into its parent as well: who made it may have been
- * killed before he did.
+ * A directory that is there already is synced into its parent as well: who made it may
+ * have been killed before he did.
  */
 static nuc_rc_t nuc_fs_make_dir(const nuc_sys_t *sys, const char *path, mode_t mode,
                                 const char *site, nuc_err_t *err)

@@ -1,6 +1,6 @@
 /*
- * What durable files need more than once: directories whose entries are synced, files replaced
- * as a whole.
+ * What durable files need more than once: directories whose entries are synced, files
+ * replaced as a whole.
  */
 
 #ifndef NUC_FS_H
@@ -20,24 +20,25 @@ nuc_rc_t nuc_fs_sync_dir(const nuc_sys_t *sys, const char *path, const char *sit
                          nuc_err_t *err);
 
 /*
- * Create "path" and what is missing above it.  Every directory of the path is durable when this
- * returns, found or made: the parent of each is synced, under "site".  Costs a sync a level, so
- * call it once for a directory, not once for a write.
+ * Create "path" and what is missing above it.  Every directory of the path is durable
+ * when this returns, found or made: the parent of each is synced, under "site".  Costs a
+ * sync a level, so call it once for a directory, not once for a write.
  */
 nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
                           const char *site, nuc_err_t *err);
 
 /*
- * Replace dir/name by "contents" as a whole: write dir/name.tmp, sync it (under "file_site"),
- * rename, sync the directory (under "dir_site").  A site of NULL leaves that sync out, for what
- * can be made anew.  After an error the old file or the new is
+ * Replace dir/name by "contents" as a whole: write dir/name.tmp, sync it (under
+ * "file_site"), rename, sync the directory (under "dir_site").  A site of NULL leaves
+ * that sync out, for what can be made anew.  After an error the old file or the new is
  * there, never a mixture.
  */
 nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,
                         nuc_str_t contents, mode_t mode, const char *file_site,
                         const char *dir_site, nuc_err_t *err);
 
-/* Append the whole file to "out"; NUC_NOT_FOUND, or NUC_TOO_LARGE when over "max" bytes. */
+/* Append the whole file to "out"; NUC_NOT_FOUND, or NUC_TOO_LARGE when over "max" bytes.
+ */
 nuc_rc_t nuc_fs_read_file(const nuc_sys_t *sys, const char *path, size_t max,
                           nuc_buf_t *out, nuc_err_t *err);
 

@@ -1,6 +1,6 @@
 /*
- * Names of tenants, streams and pipelines: they become path components, metric labels and topic
- * names, so they are [a-z0-9][a-z0-9._-]{0,63} and nothing else.
+ * Names of tenants, streams and pipelines: they become path components, metric labels and
+ * topic names, so they are [a-z0-9][a-z0-9._-]{0,63} and nothing else.
  */
 
 #ifndef NUC_NAME_H

@@ -12,8 +12,9 @@
  *   ...        attributes: { u16 number, u16 zero, u32 length, bytes } each
  *   ...        data, up to the end of the payload
  *
- * An older reader skips the attributes and the fixed bytes that it does not know; a newer reader
- * finds missing attributes absent.  A version that differs means that this rule was broken.
+ * An older reader skips the attributes and the fixed bytes that it does not know; a newer
+ * reader finds missing attributes absent.  A version that differs means that this rule
+ * was broken.
  */
 
 #ifndef NUC_RECORD_H
@@ -23,10 +24,10 @@
 #include "nuc_err.h"
 #include "nuc_str.h"
 
-#define NUC_RECORD_VERSION    1
-#define NUC_RECORD_FIXED_LEN  32
-#define NUC_RID_LEN           16
-#define NUC_RID_TEXT_LEN      36
+#define NUC_RECORD_VERSION   1
+#define NUC_RECORD_FIXED_LEN 32
+#define NUC_RID_LEN          16
+#define NUC_RID_TEXT_LEN     36
 
 typedef enum {
     NUC_KIND_JSON = 1,
@@ -72,15 +73,15 @@ size_t nuc_record_encoded_len(const nuc_record_t *rec);
 uint8_t *nuc_record_encode(const nuc_record_t *rec, uint8_t *out);
 
 /*
- * The slices of "rec" point into "payload".  NUC_CORRUPT when a length leads outside, or the
- * version is another.
+ * The slices of "rec" point into "payload".  NUC_CORRUPT when a length leads outside, or
+ * the version is another.
  */
 nuc_rc_t nuc_record_decode(nuc_str_t payload, nuc_record_t *rec, nuc_err_t *err);
 
 /*
- * The record as one line of NDJSON with its LF: the attributes, data_sha256, and "data" verbatim
- * but for CR and LF between tokens, which become spaces; data that is not JSON by its kind
- * (NUC_KIND_UPLOAD) is "data_base64".
+ * The record as one line of NDJSON with its LF: the attributes, data_sha256, and "data"
+ * verbatim but for CR and LF between tokens, which become spaces; data that is not JSON
+ * by its kind (NUC_KIND_UPLOAD) is "data_base64".
  */
 nuc_rc_t nuc_record_ndjson(const nuc_record_t *rec, nuc_buf_t *out, nuc_err_t *err);
 

@@ -1,7 +1,8 @@
 /*
- * The identity of a record: the first 128 bits of SHA-256 (FIPS 180-4) over the fields that name
- * it, each preceded by its length (u64, little-endian) so that no two lists of fields give the
- * same bytes.  The kind is hashed by its name, the index as u32, little-endian.
+ * The identity of a record: the first 128 bits of SHA-256 (FIPS 180-4) over the fields
+ * that name it, each preceded by its length (u64, little-endian) so that no two lists of
+ * fields give the same bytes.  The kind is hashed by its name, the index as u32,
+ * little-endian.
  */
 
 #ifndef NUC_RID_H

@@ -14,8 +14,8 @@ typedef struct {
     size_t len;          /* bytes */
 } nuc_str_t;
 
-#define NUC_STR(literal)    ((nuc_str_t){(const uint8_t *) (literal), sizeof(literal) - 1})
-#define NUC_STR_NONE        ((nuc_str_t){NULL, 0})
+#define NUC_STR(literal) ((nuc_str_t){(const uint8_t *) (literal), sizeof(literal) - 1})
+#define NUC_STR_NONE     ((nuc_str_t){NULL, 0})
 
 static inline nuc_str_t nuc_str(const char *s)
 {

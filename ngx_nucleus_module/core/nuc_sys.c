@@ -115,8 +115,8 @@ static void *nuc_posix_map(const nuc_sys_t *sys, int fd, size_t len, int writabl
     void *address;
 
     (void) sys;
-    address = mmap(NULL, len, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED,
-                   fd, 0);
+    address =
+        mmap(NULL, len, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
 
     return address == MAP_FAILED ? NULL : address;
 }

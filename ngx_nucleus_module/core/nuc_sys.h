@@ -1,11 +1,11 @@
 /*
- * The system calls that queue/, sink/ and worker/ make on files, in a table, so that a test can,
- * at every Nth call, fail it, cut it short, kill the process or cut the power.  Everything that
- * must survive goes through here; `make check` refuses a direct fsync, fdatasync or rename
- * elsewhere.
+ * The system calls that queue/, sink/ and worker/ make on files, in a table, so that a
+ * test can, at every Nth call, fail it, cut it short, kill the process or cut the power.
+ * Everything that must survive goes through here; `make check` refuses a direct fsync,
+ * fdatasync or rename elsewhere.
  *
- * The calls answer as those of POSIX do (-1 and errno).  Interrupted and short calls are the
- * business of the helpers below.
+ * The calls answer as those of POSIX do (-1 and errno).  Interrupted and short calls are
+ * the business of the helpers below.
  */
 
 #ifndef NUC_SYS_H
@@ -20,7 +20,8 @@
 
 typedef struct nuc_sys_s nuc_sys_t;
 
-/* One call per entry of a directory but "." and ".."; a return other than 0 ends the listing. */
+/* One call per entry of a directory but "." and ".."; a return other than 0 ends the
+ * listing. */
 typedef int (*nuc_sys_list_pt)(void *ctx, const char *name);
 
 struct nuc_sys_s {
@@ -30,8 +31,8 @@ struct nuc_sys_s {
     ssize_t (*pwrite)(const nuc_sys_t *sys, int fd, const void *data, size_t len,
                       off_t offset);
 
-    /* "site" names the call in messages, and to the tests that leave out one at a time; it is
-       a string literal, unique in the sources. */
+    /* "site" names the call in messages, and to the tests that leave out one at a time;
+       it is a string literal, unique in the sources. */
     int (*fdatasync)(const nuc_sys_t *sys, int fd, const char *site);
     int (*fsync)(const nuc_sys_t *sys, int fd, const char *site);
 

@@ -18,9 +18,10 @@ typedef struct {
 } nuc_uuid_t;
 
 /*
- * A source of UUIDv7 (RFC 9562, sections 5.7 and 6.2, method 1): 48 bits of milliseconds, a
- * counter of 12 bits that starts anew at random each millisecond, 62 random bits.  Increasing
- * within one source, whatever the clock does.  Not for several threads, not across a fork.
+ * A source of UUIDv7 (RFC 9562, sections 5.7 and 6.2, method 1): 48 bits of milliseconds,
+ * a counter of 12 bits that starts anew at random each millisecond, 62 random bits.
+ * Increasing within one source, whatever the clock does.  Not for several threads, not
+ * across a fork.
  */
 typedef struct {
     uint64_t last_ms;
@@ -31,7 +32,8 @@ typedef struct {
 
 void nuc_uuid_source_init(nuc_uuid_source_t *source);
 
-/* "now" in µs since 1970.  Fails (NUC_IO) only if the system has no random bytes to give. */
+/* "now" in µs since 1970.  Fails (NUC_IO) only if the system has no random bytes to give.
+ */
 nuc_rc_t nuc_uuid_v7(nuc_uuid_source_t *source, uint64_t now, nuc_uuid_t *uuid,
                      nuc_err_t *err);
 

@@ -289,7 +289,13 @@ ngx_http_nucleus_header_filter(ngx_http_request_t *r)
 
     ctx->answer = b;
 
-    if (ctx->problem && ctx->problem->keepalive) {
+    if (r->reading_body) {
+
+        /* nginx closes it then, but says so too late */
+
+        r->keepalive = 0;
+
+    } else if (ctx->problem && ctx->problem->keepalive) {
         r->keepalive = 1;
     }
 

@@ -15,6 +15,11 @@
 #include "nuc_name.h"
 
 
+/* bytes: a body and its copy must fit; a frame of the log holds 256m */
+#define NGX_HTTP_NUCLEUS_MIN_INFLIGHT    (64 * 1024)
+#define NGX_HTTP_NUCLEUS_MAX_EVENT_SIZE  (128 * 1024 * 1024)
+
+
 static void *ngx_http_nucleus_create_main_conf(ngx_conf_t *cf);
 static char *ngx_http_nucleus_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf);
@@ -34,6 +39,10 @@ static char *ngx_http_nucleus_auth(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_nucleus_name(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_nucleus_check_inflight(ngx_conf_t *cf, void *post,
+    void *data);
+static char *ngx_http_nucleus_check_event_size(ngx_conf_t *cf, void *post,
+    void *data);
 static char *ngx_http_nucleus_queue(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_nucleus_queue_path(ngx_conf_t *cf,
@@ -42,11 +51,6 @@ static char *ngx_http_nucleus_queue_option(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_str_t *value);
 
 static ngx_int_t ngx_http_nucleus_init(ngx_conf_t *cf);
-static ngx_int_t ngx_http_nucleus_init_module(ngx_cycle_t *cycle);
-static ngx_int_t ngx_http_nucleus_sync_path(ngx_cycle_t *cycle,
-    ngx_path_t *path);
-static ngx_int_t ngx_http_nucleus_init_process(ngx_cycle_t *cycle);
-static void ngx_http_nucleus_exit_process(ngx_cycle_t *cycle);
 
 
 static ngx_conf_enum_t  ngx_http_nucleus_formats[] = {
@@ -61,6 +65,13 @@ static ngx_conf_enum_t  ngx_http_nucleus_healths[] = {
     { ngx_string("ready"), NGX_HTTP_NUCLEUS_HEALTH_READY },
     { ngx_null_string, 0 }
 };
+
+
+static ngx_conf_post_t  ngx_http_nucleus_inflight_post =
+    { ngx_http_nucleus_check_inflight };
+
+static ngx_conf_post_t  ngx_http_nucleus_event_size_post =
+    { ngx_http_nucleus_check_event_size };
 
 
 static ngx_conf_num_bounds_t  ngx_http_nucleus_events_bounds = {
@@ -98,10 +109,10 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
 
     { ngx_string("nucleus_max_inflight"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_conf_set_off_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_http_nucleus_main_conf_t, max_inflight),
-      NULL },
+      &ngx_http_nucleus_inflight_post },
 
     { ngx_string("nucleus_auth"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
@@ -126,10 +137,10 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
 
     { ngx_string("nucleus_max_event_size"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_size_slot,
+      ngx_conf_set_off_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_nucleus_loc_conf_t, max_event_size),
-      NULL },
+      &ngx_http_nucleus_event_size_post },
 
     { ngx_string("nucleus_max_events"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
@@ -202,7 +213,7 @@ ngx_http_nucleus_create_main_conf(ngx_conf_t *cf)
     nmcf->min_free = NGX_CONF_UNSET;
     nmcf->segment = NGX_CONF_UNSET;
     nmcf->timeout = NGX_CONF_UNSET_MSEC;
-    nmcf->max_inflight = NGX_CONF_UNSET_SIZE;
+    nmcf->max_inflight = NGX_CONF_UNSET;
     nmcf->request_id = NGX_ERROR;
 
     return nmcf;
@@ -218,13 +229,7 @@ ngx_http_nucleus_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_value(nmcf->min_free, 1024 * 1024 * 1024);
     ngx_conf_init_value(nmcf->segment, 64 * 1024 * 1024);
     ngx_conf_init_msec_value(nmcf->timeout, 5000);
-    ngx_conf_init_size_value(nmcf->max_inflight, 128 * 1024 * 1024);
-
-    if (nmcf->max_inflight == 0) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"nucleus_max_inflight\" must not be 0");
-        return NGX_CONF_ERROR;
-    }
+    ngx_conf_init_value(nmcf->max_inflight, 128 * 1024 * 1024);
 
     if (nmcf->path && nmcf->segment > nmcf->max_size) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -260,7 +265,7 @@ ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
     nlcf->auth = NGX_CONF_UNSET;
     nlcf->stream = NGX_CONF_UNSET_PTR;
     nlcf->tenant = NGX_CONF_UNSET_PTR;
-    nlcf->max_event_size = NGX_CONF_UNSET_SIZE;
+    nlcf->max_event_size = NGX_CONF_UNSET;
     nlcf->max_events = NGX_CONF_UNSET;
     nlcf->max_depth = NGX_CONF_UNSET;
 
@@ -289,8 +294,8 @@ ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_ptr_value(conf->stream, prev->stream, NULL);
     ngx_conf_merge_ptr_value(conf->tenant, prev->tenant, NULL);
 
-    ngx_conf_merge_size_value(conf->max_event_size, prev->max_event_size,
-                              1024 * 1024);
+    ngx_conf_merge_off_value(conf->max_event_size, prev->max_event_size,
+                             1024 * 1024);
     ngx_conf_merge_value(conf->max_events, prev->max_events, 1000);
     ngx_conf_merge_value(conf->max_depth, prev->max_depth, 64);
 
@@ -511,6 +516,39 @@ ngx_http_nucleus_name(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static char *
+ngx_http_nucleus_check_inflight(ngx_conf_t *cf, void *post, void *data)
+{
+    off_t *size = data;
+
+    if (*size < NGX_HTTP_NUCLEUS_MIN_INFLIGHT) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"nucleus_max_inflight\" must be at least %ui",
+                           (ngx_uint_t) NGX_HTTP_NUCLEUS_MIN_INFLIGHT);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_nucleus_check_event_size(ngx_conf_t *cf, void *post, void *data)
+{
+    off_t *size = data;
+
+    if (*size == 0 || *size > NGX_HTTP_NUCLEUS_MAX_EVENT_SIZE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"nucleus_max_event_size\" must be between 1 "
+                           "and %ui",
+                           (ngx_uint_t) NGX_HTTP_NUCLEUS_MAX_EVENT_SIZE);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
 ngx_http_nucleus_queue(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_nucleus_main_conf_t *nmcf = conf;
@@ -558,16 +596,23 @@ ngx_http_nucleus_queue_path(ngx_conf_t *cf, ngx_http_nucleus_main_conf_t *nmcf,
 
     path->name = *name;
 
-    while (path->name.len > 1 && path->name.data[path->name.len - 1] == '/') {
+    while (path->name.len && path->name.data[path->name.len - 1] == '/') {
         path->name.len--;
+    }
+
+    /* nginx gives the directory to the worker's user: never the root */
+
+    if (path->name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid directory \"%V\" in \"nucleus_queue\" "
+                           "directive", name);
+        return NGX_CONF_ERROR;
     }
 
     path->name.data[path->name.len] = '\0';
 
-    if (path->name.len == 0
-        || ngx_conf_full_name(cf->cycle, &path->name, 0) != NGX_OK)
-    {
-        return "has an invalid directory";
+    if (ngx_conf_full_name(cf->cycle, &path->name, 0) != NGX_OK) {
+        return NGX_CONF_ERROR;
     }
 
     if (path->name.len >= NUC_PATH_MAX / 2) {
@@ -677,87 +722,4 @@ ngx_http_nucleus_init(ngx_conf_t *cf)
     }
 
     return ngx_http_nucleus_filter_init(cf);
-}
-
-
-/* here nginx has made the path; an error returned would end a master process */
-
-static ngx_int_t
-ngx_http_nucleus_init_module(ngx_cycle_t *cycle)
-{
-    ngx_http_nucleus_main_conf_t  *nmcf;
-
-    nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
-
-    if (nmcf == NULL || nmcf->path == NULL || ngx_test_config) {
-        return NGX_OK;
-    }
-
-    if (ngx_http_nucleus_sync_path(cycle, nmcf->path) != NGX_OK) {
-        nmcf->failed = 1;
-    }
-
-    return NGX_OK;
-}
-
-
-/* what is in a directory lasts no longer than the directory's own entry */
-
-static ngx_int_t
-ngx_http_nucleus_sync_path(ngx_cycle_t *cycle, ngx_path_t *path)
-{
-    char       parent[NUC_PATH_MAX], *p;
-    nuc_err_t  err;
-
-    ngx_memcpy(parent, path->name.data, path->name.len + 1);
-
-    p = strrchr(parent, '/');
-
-    if (p == NULL) {
-        ngx_memcpy(parent, ".", sizeof("."));
-
-    } else if (p == parent) {
-        p[1] = '\0';
-
-    } else {
-        *p = '\0';
-    }
-
-    if (nuc_fs_sync_dir(&nuc_sys_posix, parent, "http: parent of the queue",
-                        &err)
-        != NUC_OK)
-    {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "nucleus queue \"%V\": %s",
-                      &path->name, err.message);
-        return NGX_ERROR;
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_nucleus_init_process(ngx_cycle_t *cycle)
-{
-    ngx_http_nucleus_main_conf_t  *nmcf;
-
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
-    {
-        return NGX_OK;
-    }
-
-    nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
-
-    if (nmcf == NULL || nmcf->path == NULL) {
-        return NGX_OK;
-    }
-
-    return ngx_http_nucleus_init_queues(cycle, nmcf);
-}
-
-
-static void
-ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
-{
-    ngx_http_nucleus_exit_queues(cycle);
 }

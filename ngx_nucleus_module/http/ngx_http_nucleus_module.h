@@ -41,7 +41,7 @@ typedef struct {
     off_t                          min_free;
     off_t                          segment;
     ngx_msec_t                     timeout;
-    size_t                         max_inflight;
+    off_t                          max_inflight;
     ngx_int_t                      request_id;    /* index of $request_id */
     unsigned                       used:1;        /* some location is ours */
     unsigned                       failed:1;      /* path can't be trusted */
@@ -54,7 +54,7 @@ typedef struct {
     ngx_flag_t                     auth;          /* 0: off, -1: not said */
     ngx_http_complex_value_t      *stream;
     ngx_http_complex_value_t      *tenant;
-    size_t                         max_event_size;
+    off_t                          max_event_size;
     ngx_int_t                      max_events;
     ngx_int_t                      max_depth;
 
@@ -214,9 +214,9 @@ ngx_int_t ngx_http_nucleus_filter_init(ngx_conf_t *cf);
 
 /* ngx_http_nucleus_queue.c */
 
-ngx_int_t ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
-    ngx_http_nucleus_main_conf_t *nmcf);
-void ngx_http_nucleus_exit_queues(ngx_cycle_t *cycle);
+ngx_int_t ngx_http_nucleus_init_module(ngx_cycle_t *cycle);
+ngx_int_t ngx_http_nucleus_init_process(ngx_cycle_t *cycle);
+void ngx_http_nucleus_exit_process(ngx_cycle_t *cycle);
 ngx_http_nucleus_queue_t *ngx_http_nucleus_get_queue(off_t size);
 nuc_rc_t ngx_http_nucleus_ready(ngx_http_nucleus_queue_t *nq,
     unsigned *retry_after);

@@ -12,6 +12,7 @@
 
 #include "ngx_http_nucleus_module.h"
 
+#include "nuc_fs.h"
 #include "nuc_log.h"
 #include "nuc_sys.h"
 
@@ -20,6 +21,10 @@
 #define NGX_HTTP_NUCLEUS_MIN_EXIT_TIME  200
 
 
+static ngx_int_t ngx_http_nucleus_sync_path(ngx_cycle_t *cycle,
+    ngx_path_t *path);
+static ngx_int_t ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
+    ngx_http_nucleus_main_conf_t *nmcf);
 static ngx_int_t ngx_http_nucleus_init_queue(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_queue_t *nq);
 static ngx_int_t ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
@@ -41,12 +46,87 @@ static void ngx_http_nucleus_free_ticket(ngx_http_nucleus_ticket_t *nt);
 ngx_http_nucleus_process_t  ngx_http_nucleus_process;
 
 
+/* here nginx has made the path; an error returned would end a master process */
+
+ngx_int_t
+ngx_http_nucleus_init_module(ngx_cycle_t *cycle)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
+
+    if (nmcf == NULL || nmcf->path == NULL || ngx_test_config) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_nucleus_sync_path(cycle, nmcf->path) != NGX_OK) {
+        nmcf->failed = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+/* what is in a directory lasts no longer than the directory's own entry */
+
+static ngx_int_t
+ngx_http_nucleus_sync_path(ngx_cycle_t *cycle, ngx_path_t *path)
+{
+    char       parent[NUC_PATH_MAX], *p;
+    nuc_err_t  err;
+
+    ngx_memcpy(parent, path->name.data, path->name.len + 1);
+
+    p = strrchr(parent, '/');
+
+    if (p == NULL) {
+        ngx_memcpy(parent, ".", sizeof("."));
+
+    } else if (p == parent) {
+        p[1] = '\0';
+
+    } else {
+        *p = '\0';
+    }
+
+    if (nuc_fs_sync_dir(&nuc_sys_posix, parent, "http-queue-parent", &err)
+        != NUC_OK)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "nucleus queue \"%V\": %s",
+                      &path->name, err.message);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_nucleus_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
+
+    if (nmcf == NULL || nmcf->path == NULL) {
+        return NGX_OK;
+    }
+
+    return ngx_http_nucleus_init_queues(cycle, nmcf);
+}
+
+
 /*
  * A queue that can't be opened does not end the process: its locations answer
  * 503, and the others are served
  */
 
-ngx_int_t
+static ngx_int_t
 ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf)
 {
@@ -146,7 +226,7 @@ ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
 
 
 void
-ngx_http_nucleus_exit_queues(ngx_cycle_t *cycle)
+ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
 {
     ngx_uint_t                   i;
     ngx_msec_t                   end;

@@ -163,7 +163,10 @@ ngx_http_nucleus_check_room(ngx_http_request_t *r)
     }
 
     rc = ngx_http_nucleus_ready(nq, &retry_after);
-    if (rc != NUC_OK) {
+
+    /* a queue that is starting, as after each reload, takes what comes */
+
+    if (rc != NUC_OK && rc != NUC_AGAIN) {
         return ngx_http_nucleus_refuse_rc(r, rc, retry_after);
     }
 

@@ -414,7 +414,7 @@ static nuc_rc_t nuc_keeper_settle(nuc_log_keeper_t *keeper, nuc_keeper_writer_t 
                           size - summary->length, keeper->segment_path);
     }
 
-    if (is_last && sys->fdatasync(sys, keeper->scan.fd, "recovery: segment") == -1) {
+    if (is_last && sys->fdatasync(sys, keeper->scan.fd, "log-recovery") == -1) {
         return nuc_err_sys(err, NUC_IO, errno, "sync of \"%s\" failed",
                            keeper->segment_path);
     }
@@ -694,7 +694,7 @@ static nuc_rc_t nuc_keeper_copy(nuc_log_keeper_t *keeper, const char *dir,
 
     if (rc == NUC_OK) {
         rc = nuc_fs_replace(keeper->sys, dir, name, (nuc_str_t){bytes, got},
-                            NUC_LOG_FILE_MODE, "quarantine: copy", "quarantine: entry",
+                            NUC_LOG_FILE_MODE, "log-quarantine-copy", "log-quarantine-entry",
                             err);
     }
 
@@ -722,7 +722,7 @@ static nuc_rc_t nuc_keeper_quarantine(nuc_log_keeper_t *keeper,
 
     if (rc == NUC_OK) {
         rc = nuc_fs_make_path(keeper->sys, dir, NUC_LOG_DIR_MODE,
-                              "queue directory: quarantine", err);
+                              "log-quarantine-dir", err);
     }
 
     if (rc == NUC_OK) {
@@ -809,7 +809,7 @@ static nuc_rc_t nuc_keeper_retire(nuc_log_keeper_t *keeper, nuc_keeper_writer_t 
 {
     nuc_rc_t rc;
 
-    rc = nuc_fs_sync_dir(keeper->sys, keeper->path, "writer directory: retired", err);
+    rc = nuc_fs_sync_dir(keeper->sys, keeper->path, "log-retired", err);
     if (rc != NUC_OK) {
         return rc;
     }

@@ -587,7 +587,7 @@ static nuc_rc_t nuc_log_write_group(nuc_log_t *log, nuc_err_t *err)
         return err->rc;
     }
 
-    if (sys->fdatasync(sys, log->segment_fd, "segment: group") == -1) {
+    if (sys->fdatasync(sys, log->segment_fd, "log-group") == -1) {
         nuc_err_sys(err, NUC_UNKNOWN, errno, "sync of a segment in \"%s\" failed",
                     log->path);
         nuc_log_close_segment(log);
@@ -637,7 +637,7 @@ static nuc_rc_t nuc_log_take_back(nuc_log_t *log, nuc_rc_t rc)
     const nuc_sys_t *sys = log->sys;
 
     if (sys->ftruncate(sys, log->segment_fd, (off_t) log->offset) == 0 &&
-        sys->fdatasync(sys, log->segment_fd, "segment: group taken back") == 0) {
+        sys->fdatasync(sys, log->segment_fd, "log-take-back") == 0) {
         log->group--;
         return rc;
     }
@@ -702,7 +702,7 @@ static nuc_rc_t nuc_log_open_segment(nuc_log_t *log, nuc_err_t *err)
         goto failed;
     }
 
-    rc = nuc_fs_sync_dir(sys, log->path, "writer directory: new segment", err);
+    rc = nuc_fs_sync_dir(sys, log->path, "log-new-segment", err);
     if (rc != NUC_OK) {
         goto failed;
     }
@@ -851,6 +851,12 @@ static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err)
     nuc_rc_t rc;
     const nuc_sys_t *sys = log->sys;
 
+    /* who made the queue's directory, nginx or an operator, has not synced it */
+    rc = nuc_fs_make_path(sys, log->dir, NUC_LOG_DIR_MODE, "log-queue-dir", err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
     rc = nuc_uuid_v7(&log->uuids, nuc_time_now(), &log->writer, err);
     if (rc != NUC_OK) {
         return rc;
@@ -893,7 +899,7 @@ static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err)
         return rc;
     }
 
-    rc = nuc_fs_sync_dir(sys, log->dir, "queue directory: new writer", err);
+    rc = nuc_fs_sync_dir(sys, log->dir, "log-new-writer", err);
     if (rc != NUC_OK) {
         nuc_log_unmake_writer(log, path);
         return rc;
@@ -955,7 +961,7 @@ static void nuc_log_probe(nuc_log_t *log)
         return;
     }
 
-    if (sys->fdatasync(sys, log->segment_fd, "segment: probe") == -1) {
+    if (sys->fdatasync(sys, log->segment_fd, "log-probe") == -1) {
         nuc_err_sys(&log->failure, NUC_IO, errno, "sync of a segment in \"%s\" failed",
                     log->path);
         nuc_log_close_segment(log);

@@ -845,6 +845,22 @@ void sim_kill(sim_t *sim)
     pthread_mutex_unlock(&sim->mutex);
 }
 
+void sim_revive(sim_t *sim)
+{
+    sim_node_t *node;
+
+    pthread_mutex_lock(&sim->mutex);
+
+    for (node = sim->nodes; node != NULL; node = node->next) {
+        node->mapped = NULL;
+    }
+
+    sim->stopped = 0;
+    sim->stop_at = 0;
+
+    pthread_mutex_unlock(&sim->mutex);
+}
+
 /* splitmix64 */
 static uint64_t sim_random(uint64_t *state)
 {

@@ -50,6 +50,9 @@ const char *sim_site(unsigned i);
  */
 void sim_kill(sim_t *sim);
 
+/* After a kill: another process begins, on the same page cache. */
+void sim_revive(sim_t *sim);
+
 /* The power is gone: build in "dir" (made by this) an image chosen by "seed". */
 void sim_image(sim_t *sim, const char *dir, unsigned seed);
 

@@ -438,13 +438,14 @@ static void test_start_fails(void)
 
     kit_temp_dir(dir);
     nuc_path_join(sub, dir, "queue", NULL);
+    close(open(sub, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
     options = kit_options(&nuc_sys_posix, sub);
     queue = open_queue(&options);
-    is_int(kit_started(queue), NUC_IO, "without its directory the queue is not ready");
+    is_int(kit_started(queue), NUC_IO, "where a file is in its place it is not ready");
     queue->ops->ready(queue, &retry_after, &err);
     ok(strstr(err.message, sub) != NULL, "the message names it: %s", err.message);
-    mkdir(sub, 0750);
-    ok(kit_wait_ready(queue, NUC_OK, 5000), "it starts once the directory is there");
+    unlink(sub);
+    ok(kit_wait_ready(queue, NUC_OK, 5000), "it starts once the file is gone");
     is_int(kit_store(queue, 1, 1), NUC_OK, "and takes records");
     queue->ops->close(queue, 5000, &err);
     sim_remove_tree(dir);

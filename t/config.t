@@ -1,0 +1,219 @@
+#!/usr/bin/perl
+
+# What is wrong in nginx.conf is said by nginx -t, by name and place; and an nginx that only loads
+# the module is as it was.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+
+use Nucleus::Test;
+
+my $t = Nucleus::Test->new;
+
+# The configuration that these lines make of a small good one.
+sub conf {
+    my (%part) = @_;
+
+    my $queue = $part{queue} // 'nucleus_queue log %%DIR%%/queue;';
+    my $auth = $part{auth} // 'nucleus_auth off;';
+    my $location = $part{location} // 'location = /events { nucleus auto; }';
+    my $http = $part{http} // '';
+    my $load = $part{load} // 'load_module %%MODULE%%;';
+
+    return <<"END";
+%%USER%%
+$load
+pid %%DIR%%/nginx.pid;
+error_log %%DIR%%/error.log info;
+events {}
+http {
+    access_log            %%DIR%%/access.log;
+    client_body_temp_path %%DIR%%/body;
+    proxy_temp_path       %%DIR%%/proxy;
+    fastcgi_temp_path     %%DIR%%/fastcgi;
+    uwsgi_temp_path       %%DIR%%/uwsgi;
+    scgi_temp_path        %%DIR%%/scgi;
+    $queue
+    $http
+
+    server {
+        listen 127.0.0.1:%%PORT%%;
+        $auth
+        $location
+    }
+}
+END
+}
+
+sub accepted {
+    my ($name, %part) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $t->write_confs(nginx => conf(%part));
+    my ($status, $out) = $t->nginx_test;
+    ok($status == 0 && $out !~ /\[emerg\]/, "accepted: $name") or diag($out);
+}
+
+# The message must name the file and the line, unless "place" is 0: where nginx's own does not.
+sub refused {
+    my ($name, $message, %part) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $t->write_confs(nginx => conf(%part));
+    my ($status, $out) = $t->nginx_test;
+    my ($emerg) = $out =~ /(\[emerg\].*)/;
+    $emerg //= 'none';
+
+    my $place = $part{place} // 1 ? qr{ in \S*nginx\.conf:\d+} : qr//;
+
+    ok($status == 1 && $emerg =~ $message && $emerg =~ $place, "refused: $name")
+        or diag("status $status: $out");
+}
+
+accepted('the small good one');
+accepted('all options', queue => 'nucleus_queue log %%DIR%%/queue max_size=50g min_free=5g segment=64m timeout=5s;'
+        . 'nucleus_max_inflight 64m;');
+accepted('min_free=0', queue => 'nucleus_queue log %%DIR%%/queue min_free=0;');
+accepted('a relative directory', queue => 'nucleus_queue log queue;');
+accepted('all of a location', location => 'location / { nucleus json; nucleus_stream s; nucleus_tenant t;'
+        . 'nucleus_max_event_size 10k; nucleus_max_events 7; nucleus_max_event_depth 9; }');
+accepted('variables', location => 'location / { nucleus auto; nucleus_stream $arg_s; nucleus_tenant a-$arg_t; }');
+accepted('authentication off further out', auth => '', http => 'nucleus_auth off;');
+accepted('health without authentication', auth => '', location => 'location / { nucleus_health ready; }');
+accepted('health live without a queue', queue => '', auth => '', location => 'location / { nucleus_health live; }');
+accepted('a queue that no location uses', location => '', auth => '');
+
+# ---- closed by default
+
+refused('no nucleus_auth', qr/no "nucleus_auth" is defined for the "nucleus" directive/, auth => '');
+refused('nucleus_auth key', qr/"key" in "nucleus_auth"/, auth => 'nucleus_auth key;');
+refused('nucleus_auth signature', qr/"signature" in "nucleus_auth"/, auth => 'nucleus_auth signature;');
+refused('nucleus_auth key signature', qr/in "nucleus_auth"/, auth => 'nucleus_auth key signature;');
+refused('nucleus_auth on', qr/"on" in "nucleus_auth"/, auth => 'nucleus_auth on;');
+refused('nucleus_auth off off', qr/"nucleus_auth"/, auth => 'nucleus_auth off off;');
+refused('nucleus_auth without a word', qr/number of arguments in "nucleus_auth"/, auth => 'nucleus_auth;');
+refused('nucleus_auth off in a neighbour only', qr/no "nucleus_auth" is defined/, auth => '',
+    location => 'location /a { nucleus auto; nucleus_auth off; } location /b { nucleus auto; }');
+
+# ---- the queue
+
+refused('no queue', qr/no "nucleus_queue" is defined for the "nucleus" directive/, queue => '');
+refused('no queue for ready', qr/no "nucleus_queue" is defined for the "nucleus_health" directive/,
+    queue => '', location => 'location / { nucleus_health ready; }');
+refused('queue kafka', qr/"kafka"/, queue => 'nucleus_queue kafka /etc/kafka.properties;');
+refused('queue without directory', qr/number of arguments in "nucleus_queue"/, queue => 'nucleus_queue log;');
+refused('directory of no name', qr/nucleus_queue|directory/, queue => 'nucleus_queue log "";');
+refused('directory that is a file', qr/is not a directory/, queue => 'nucleus_queue log %%DIR%%/nginx.conf;');
+refused('directory with a long name', qr/too long/, queue => 'nucleus_queue log /' . 'x' x 4000 . ';');
+refused('unknown option', qr/invalid parameter "colour=red"/, queue => 'nucleus_queue log q colour=red;');
+refused('option without =', qr/invalid parameter "max_size"/, queue => 'nucleus_queue log q max_size;');
+
+for my $bad (qw(max_size= max_size=0 max_size=-1 max_size=1x max_size=10tb min_free=x min_free=-1 segment=0
+    segment=1s timeout=0 timeout=x timeout=-1s timeout=s))
+{
+    refused($bad, qr/invalid parameter "\Q$bad\E"/, queue => "nucleus_queue log q $bad;");
+}
+
+refused('a repeated option', qr/duplicate parameter "max_size=2g"/, queue => 'nucleus_queue log q max_size=1g max_size=2g;');
+refused('a segment over the quota', qr/"segment" of "nucleus_queue"/, queue => 'nucleus_queue log q max_size=1m segment=2m;');
+
+# ---- duplicates, contexts, values
+
+refused('two queues', qr/"nucleus_queue" directive is duplicate/, queue => 'nucleus_queue log a; nucleus_queue log b;');
+refused('two formats', qr/"nucleus" directive is duplicate/, location => 'location / { nucleus auto; nucleus json; }');
+refused('two health', qr/"nucleus_health" directive is duplicate/,
+    location => 'location / { nucleus_health live; nucleus_health ready; }');
+refused('nucleus and health', qr/"nucleus_health" directive is incompatible/,
+    location => 'location / { nucleus auto; nucleus_health live; }');
+refused('health and nucleus', qr/"nucleus" directive is incompatible/,
+    location => 'location / { nucleus_health live; nucleus auto; }');
+
+for my $name (qw(nucleus_auth nucleus_stream nucleus_tenant nucleus_max_event_size nucleus_max_events
+    nucleus_max_event_depth))
+{
+    my $value = $name eq 'nucleus_auth' ? 'off' : $name =~ /max/ ? '10' : 'a';
+    refused("two $name", qr/"$name" directive is duplicate/,
+        location => "location / { nucleus auto; $name $value; $name $value; }");
+}
+
+refused('two nucleus_max_inflight', qr/"nucleus_max_inflight" directive is duplicate/,
+    http => 'nucleus_max_inflight 1m; nucleus_max_inflight 2m;');
+
+refused('nucleus in a server', qr/"nucleus" directive is not allowed here/, location => 'nucleus auto;');
+refused('nucleus_queue in a server', qr/"nucleus_queue" directive is not allowed here/, location => 'nucleus_queue log q;');
+refused('nucleus_max_inflight in a location', qr/"nucleus_max_inflight" directive is not allowed here/,
+    location => 'location / { nucleus_max_inflight 1m; }');
+
+for my $format (qw(xapi caliper cloudevents upload websocket csv JSON)) {
+    refused("nucleus $format", qr/"$format"/, location => "location / { nucleus $format; }");
+}
+
+refused('nucleus without a format', qr/number of arguments in "nucleus"/, location => 'location / { nucleus; }');
+refused('nucleus_health no', qr/"no"/, location => 'location / { nucleus_health no; }');
+
+for my $bad ('A', '.a', '-a', '_a', 'a/b', '../a', '""', '"a b"', 'x' x 65, "\xc3\xa9") {
+    refused("stream $bad", qr/in "nucleus_stream" directive/, location => "location / { nucleus auto; nucleus_stream $bad; }");
+    refused("tenant $bad", qr/in "nucleus_tenant" directive/, location => "location / { nucleus auto; nucleus_tenant $bad; }");
+}
+
+refused('an unknown variable', qr/"nothing"/, place => 0,
+    location => 'location / { nucleus auto; nucleus_stream $nothing; }');
+
+for my $bad (qw(0 x -1 1.5)) {
+    refused("nucleus_max_events $bad", qr/nucleus_max_events|value/, location => "location / { nucleus auto; nucleus_max_events $bad; }");
+    refused("nucleus_max_event_depth $bad", qr/nucleus_max_event_depth|value/,
+        location => "location / { nucleus auto; nucleus_max_event_depth $bad; }");
+}
+
+refused('nucleus_max_event_depth 513', qr/value/, location => 'location / { nucleus auto; nucleus_max_event_depth 513; }');
+refused('nucleus_max_event_size x', qr/nucleus_max_event_size/, location => 'location / { nucleus auto; nucleus_max_event_size x; }');
+refused('nucleus_max_event_size 0', qr/nucleus_max_event_size/, location => 'location / { nucleus auto; nucleus_max_event_size 0; }');
+refused('nucleus_max_inflight 0', qr/nucleus_max_inflight/, place => 0, http => 'nucleus_max_inflight 0;');
+refused('nucleus_max_inflight x', qr/nucleus_max_inflight/, http => 'nucleus_max_inflight x;');
+
+ok(!-e $t->dir . '/q' && !-e $t->dir . '/a', 'what is refused makes no directory');
+
+# ---- nginx that only loads the module
+
+rmdir $t->queue or die "rmdir of an unused queue failed: $!\n";
+
+sub threads { my @threads = glob "/proc/$_[0]/task/*"; return scalar @threads }
+
+sub look {
+    my (%part) = @_;
+
+    $t->write_confs(nginx => conf(queue => '', auth => '', location => 'location / { return 200 "plain\n"; }', %part));
+    $t->start_nginx(ready => 0) or die "nginx does not start\n";
+
+    my ($pid) = $t->wait_for('a worker process', 10, sub { ($t->nginx_workers)[0] });
+    my $r = $t->request('GET', '/', [], undef);
+    (my $answer = $r->text) =~ s/^date: .*\n//mi;
+    my $missing = $t->get('/x');
+    my %seen = (
+        answer  => $answer,
+        threads => threads($pid),
+        files   => scalar(Nucleus::Test::open_files($pid)),
+    );
+    is($t->stop('nginx'), 0, 'nginx ends');
+
+    return \%seen;
+}
+
+my $without = look(load => '');
+my $with = look();
+is_deeply($with, $without, 'loaded and not used: same answer, threads and open files');
+is($with->{threads}, 1, 'one thread');
+ok(!-e $t->queue, 'no queue');
+
+my $live = look(location => 'location / { nucleus_health live; }');
+is($live->{threads}, 1, 'health live alone starts no thread');
+
+$t->finish;
+done_testing;

@@ -1,0 +1,645 @@
+/*
+ * A pipeline from the log to the files, stopped everywhere: every record that was in the
+ * log is in the store exactly once, whatever failed, was killed or lost its power on the
+ * way.
+ */
+
+#include "tap.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "nuc_keeper.h"
+#include "nuc_pipeline.h"
+#include "nuc_state.h"
+#include "sim.h"
+
+#define RECORDS 36
+#define TRIES   8 /* openings after which a run that gets nowhere is given up */
+#define FAR     1000000
+
+static char top[NUC_PATH_MAX];      /* of everything that is made here */
+static char template[NUC_PATH_MAX]; /* a state, a store and a queue as they were before */
+
+static nuc_worker_conf_t conf;
+
+/* Files. */
+
+static void die(const char *what)
+{
+    fprintf(stderr, "%s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void join(char *out, const char *a, const char *b)
+{
+    if (nuc_path_join(out, a, b, NULL) != NUC_OK) {
+        die("path");
+    }
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    nuc_buf_t bytes = NUC_BUF_INIT;
+    FILE *file;
+
+    if (nuc_fs_read_file(&nuc_sys_posix, from, 1 << 24, &bytes, NULL) != NUC_OK) {
+        die(from);
+    }
+
+    file = fopen(to, "w");
+    if (file == NULL || fwrite(bytes.data, 1, bytes.len, file) != bytes.len) {
+        die(to);
+    }
+
+    fclose(file);
+    nuc_buf_free(&bytes);
+}
+
+static void copy_tree(const char *from, const char *to)
+{
+    DIR *dir;
+    char source[NUC_PATH_MAX], target[NUC_PATH_MAX];
+    struct stat st;
+    struct dirent *entry;
+
+    if (mkdir(to, 0750) == -1 || (dir = opendir(from)) == NULL) {
+        die(to);
+    }
+
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+
+        join(source, from, entry->d_name);
+        join(target, to, entry->d_name);
+
+        if (stat(source, &st) == -1) {
+            die(source);
+        }
+
+        if (S_ISDIR(st.st_mode)) {
+            copy_tree(source, target);
+        } else {
+            copy_file(source, target);
+        }
+    }
+
+    closedir(dir);
+}
+
+/* The log: two writers that are gone, several segments each, two hours, three tenants. */
+
+static void fill_record(unsigned n, nuc_record_t *rec, char data[32])
+{
+    static const char *const tenants[] = {"north", "south", "west"};
+
+    memset(rec, 0, sizeof(*rec));
+    snprintf(data, 32, "{\"n\":%u}", n);
+    snprintf((char *) rec->rid, sizeof(rec->rid), "%u", n);
+    rec->kind = NUC_KIND_JSON;
+    rec->received = 1793444400000000ULL + n * 200000000ULL;
+    rec->attr[NUC_ATTR_TENANT] = nuc_str(tenants[n % 3]);
+    rec->attr[NUC_ATTR_STREAM] = nuc_str("json");
+    rec->data = nuc_str(data);
+}
+
+static void wait_for_ticket(nuc_queue_t *queue, nuc_ticket_t *ticket)
+{
+    struct pollfd pfd = {queue->ops->wake_fd(queue), POLLIN, 0};
+    nuc_ticket_t *done;
+
+    do {
+        poll(&pfd, 1, -1);
+        done = queue->ops->poll(queue);
+    } while (done == NULL);
+
+    if (done != ticket || done->rc != NUC_OK) {
+        die("submit");
+    }
+}
+
+static void write_log(const char *queue_dir, unsigned from, unsigned to)
+{
+    nuc_err_t err;
+    nuc_queue_t *queue;
+    nuc_record_t rec;
+    nuc_ticket_t ticket;
+    nuc_log_options_t options = {
+        .dir = queue_dir,
+        .max_size = 1 << 30,
+        .segment_size = 1024,
+        .max_pending = 1 << 20,
+        .sys = &nuc_sys_posix,
+    };
+    char data[32];
+
+    if (nuc_log_open(&options, &queue, &err) != NUC_OK) {
+        die(err.message);
+    }
+
+    for (/* void */; from < to; from++) {
+        fill_record(from, &rec, data);
+
+        if (queue->ops->submit(queue, &rec, 1, &ticket, &err) != NUC_OK) {
+            die(err.message);
+        }
+
+        queue->ops->kick(queue);
+        wait_for_ticket(queue, &ticket);
+    }
+
+    if (queue->ops->close(queue, 10000, &err) != NUC_OK) {
+        die(err.message);
+    }
+}
+
+static void make_template(void)
+{
+    char queue[NUC_PATH_MAX];
+
+    join(template, top, "template");
+    join(queue, template, "queue");
+
+    if (mkdir(template, 0750) == -1 || mkdir(queue, 0750) == -1) {
+        die(queue);
+    }
+
+    write_log(queue, 0, RECORDS / 2);
+    write_log(queue, RECORDS / 2, RECORDS);
+}
+
+/* Running: relative paths, so that an image can be gone on with where it lies. */
+
+static void enter(const char *name)
+{
+    char dir[NUC_PATH_MAX];
+
+    join(dir, top, name);
+
+    if (chdir(dir) == -1) {
+        die(dir);
+    }
+}
+
+static void begin(const char *name)
+{
+    char dir[NUC_PATH_MAX];
+
+    join(dir, top, name);
+    sim_remove_tree(dir);
+    copy_tree(template, dir);
+    enter(name);
+}
+
+static sim_t *simulate(const char *name)
+{
+    char dir[NUC_PATH_MAX];
+
+    join(dir, top, name);
+
+    return sim_create(dir);
+}
+
+typedef struct {
+    const nuc_sys_t *sys;
+    int with_keeper;
+    unsigned reports; /* of the keeper */
+    nuc_err_t err;
+} run_t;
+
+static void count_report(void *ctx, const nuc_log_report_t *report)
+{
+    run_t *run = ctx;
+
+    run->reports += report->event == NUC_LOG_REMOVED;
+}
+
+static void tend(run_t *run)
+{
+    nuc_err_t err;
+    nuc_keeper_t keeper;
+
+    if (run->with_keeper && nuc_keeper_open(&keeper, run->sys, "state", "queue",
+                                            count_report, run, &err) == NUC_OK) {
+        (void) nuc_keeper_round(&keeper, &err);
+        (void) nuc_keeper_round(&keeper, &err);
+        nuc_keeper_close(&keeper);
+    }
+}
+
+/* One opening, to the end of the log or to an error. */
+static nuc_rc_t run_once(run_t *run)
+{
+    int did;
+    nuc_rc_t rc;
+    uint64_t now = 0;
+    nuc_pipeline_t *pipeline;
+    nuc_pipeline_options_t options = {
+        .sys = run->sys,
+        .conf = &conf.pipelines[0],
+        .state = "state",
+        .queue = "queue",
+    };
+
+    rc = nuc_pipeline_open(&options, &pipeline, &run->err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    do {
+        now += 1000;
+        rc = nuc_pipeline_step(pipeline, now, 1, &did, &run->err);
+        tend(run);
+    } while (rc == NUC_OK && did);
+
+    nuc_pipeline_close(pipeline);
+
+    return rc;
+}
+
+static nuc_rc_t run_registered(run_t *run)
+{
+    nuc_rc_t rc;
+
+    rc = nuc_state_create(run->sys, "state", &run->err);
+
+    if (rc == NUC_OK) {
+        rc =
+            nuc_state_register(run->sys, "state", "queue", &conf.pipelines[0], &run->err);
+    }
+
+    return rc == NUC_OK ? run_once(run) : rc;
+}
+
+/* As the worker does: again after every error. */
+static nuc_rc_t run_all(sim_t *sim, int with_keeper)
+{
+    int i;
+    nuc_rc_t rc = NUC_AGAIN;
+    run_t run = {.sys = sim_sys(sim), .with_keeper = with_keeper};
+
+    for (i = 0; i < TRIES && rc != NUC_OK && !sim_stopped(sim); i++) {
+        rc = run_registered(&run);
+    }
+
+    if (rc != NUC_OK && !sim_stopped(sim)) {
+        diag("%s: %s", nuc_rc_name(rc), run.err.message);
+    }
+
+    return rc;
+}
+
+/* The store. */
+
+static unsigned seen[RECORDS];
+static unsigned torn;
+
+static void read_lines(const char *path)
+{
+    int end;
+    char *line, *next, *data;
+    unsigned n;
+    nuc_buf_t text = NUC_BUF_INIT;
+
+    if (nuc_fs_read_file(&nuc_sys_posix, path, 1 << 24, &text, NULL) != NUC_OK) {
+        die(path);
+    }
+
+    nuc_buf_char(&text, '\0');
+
+    for (line = (char *) text.data; *line != '\0'; line = next) {
+        next = strchr(line, '\n');
+
+        if (next == NULL) {
+            torn++;
+            break;
+        }
+
+        *next++ = '\0';
+        data = strstr(line, "\"data\":{");
+        end = 0;
+
+        if (line + strlen(line) + 1 != next || strncmp(line, "{\"rid\":", 7) != 0 ||
+            data == NULL || sscanf(data, "\"data\":{\"n\":%u}}%n", &n, &end) != 1 ||
+            data[end] != '\0' || end == 0 || n >= RECORDS) {
+            torn++;
+            continue;
+        }
+
+        seen[n]++;
+    }
+
+    if ((size_t) (line - (char *) text.data) + 1 < text.len) {
+        torn++;
+    }
+
+    nuc_buf_free(&text);
+}
+
+static void read_store(const char *path)
+{
+    DIR *dir;
+    char child[NUC_PATH_MAX];
+    struct stat st;
+    struct dirent *entry;
+
+    dir = opendir(path);
+    if (dir == NULL) {
+        return;
+    }
+
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+
+        join(child, path, entry->d_name);
+
+        if (stat(child, &st) == 0 && S_ISDIR(st.st_mode)) {
+            read_store(child);
+        } else {
+            read_lines(child);
+        }
+    }
+
+    closedir(dir);
+}
+
+/* The books, and each record once. */
+static int store_is_right(int quiet, const char *when, unsigned a, unsigned b)
+{
+    int right;
+    unsigned i, lost = 0, repeated = 0;
+    nuc_err_t err;
+    nuc_commit_t commit;
+
+    memset(seen, 0, sizeof(seen));
+    torn = 0;
+    read_store("store");
+
+    for (i = 0; i < RECORDS; i++) {
+        lost += seen[i] == 0;
+        repeated += seen[i] > 1;
+    }
+
+    nuc_commit_init(&commit);
+    right = nuc_commit_read(&nuc_sys_posix, "state/pipelines/store", &commit, &err) ==
+                NUC_OK &&
+            commit.counts.read == RECORDS && commit.counts.delivered == RECORDS &&
+            lost == 0 && repeated == 0 && torn == 0;
+
+    if (!right && !quiet) {
+        diag("%s (%u, %u): lost %u, repeated %u, torn %u, read %llu", when, a, b, lost,
+             repeated, torn, (unsigned long long) commit.counts.read);
+    }
+
+    nuc_commit_free(&commit);
+
+    return right;
+}
+
+/* Kill: what was done stays, what would follow does not happen. */
+static void kill_at(sim_t *sim, unsigned n)
+{
+    sim_fail_at(sim, n, FAR, EIO);
+}
+
+static void live_on(sim_t *sim)
+{
+    sim_fail_at(sim, 0, 0, 0);
+}
+
+/* The power goes at once; the image goes on to the end. */
+static int survives_power_cut(sim_t *sim, unsigned seed, const char *skip,
+                              const char *when, unsigned a, unsigned b)
+{
+    int right;
+    char image[NUC_PATH_MAX];
+    sim_t *after;
+
+    join(image, top, "image");
+    sim_remove_tree(image);
+    sim_image(sim, image, seed);
+    enter("image");
+
+    after = simulate("image");
+    sim_skip_site(after, skip);
+    right = run_all(after, 1) == NUC_OK && store_is_right(skip != NULL, when, a, b);
+    sim_destroy(after);
+
+    return right;
+}
+
+/* How many operations a whole run has. */
+static unsigned operations(int with_keeper)
+{
+    unsigned n;
+    sim_t *sim;
+
+    begin("run");
+    sim = simulate("run");
+    ok(run_all(sim, with_keeper) == NUC_OK && store_is_right(0, "undisturbed", 0, 0),
+       "an undisturbed run delivers all, %s keeper", with_keeper ? "with" : "without");
+    n = sim_operations(sim);
+    sim_destroy(sim);
+
+    return n;
+}
+
+static void test_failures(unsigned total)
+{
+    static const int errors[] = {EIO, ENOSPC, EACCES};
+    unsigned n, wrong = 0;
+    sim_t *sim;
+
+    for (n = 1; n <= total; n++) {
+        begin("run");
+        sim = simulate("run");
+        sim_fail_at(sim, n, 1 + n % 3, errors[n % 3]);
+        wrong += run_all(sim, 1) != NUC_OK || !store_is_right(0, "failure", n, 0);
+        sim_destroy(sim);
+
+        begin("run");
+        sim = simulate("run");
+        sim_short_at(sim, n);
+        wrong += run_all(sim, 1) != NUC_OK || !store_is_right(0, "short write", n, 0);
+        sim_destroy(sim);
+    }
+
+    is_int(wrong, 0, "each of %u operations may fail or be cut short", total);
+}
+
+static void test_kills(unsigned total)
+{
+    unsigned n, wrong = 0;
+    sim_t *sim;
+
+    for (n = 1; n <= total; n++) {
+        begin("run");
+        sim = simulate("run");
+        kill_at(sim, n);
+        run_t run = {.sys = sim_sys(sim), .with_keeper = 1};
+        (void) run_registered(&run);
+        live_on(sim);
+
+        wrong += run_all(sim, 1) != NUC_OK || !store_is_right(0, "kill", n, 0);
+        sim_destroy(sim);
+    }
+
+    is_int(wrong, 0, "it may be killed before each of %u operations", total);
+}
+
+/* Power cut at n, and after the end of a whole run. */
+static unsigned power_cuts(unsigned total, unsigned seeds, const char *skip)
+{
+    unsigned n, seed, wrong = 0;
+    sim_t *sim;
+
+    for (n = 1; n <= total + 1; n++) {
+        for (seed = 0; seed < seeds; seed++) {
+            begin("run");
+            sim = simulate("run");
+            sim_skip_site(sim, skip);
+            sim_stop_at(sim, n);
+            (void) run_all(sim, 1);
+            wrong +=
+                !survives_power_cut(sim, n * seeds + seed, skip, "power cut", n, seed);
+            sim_destroy(sim);
+
+            if (wrong > 0 && skip != NULL) {
+                return wrong;
+            }
+        }
+    }
+
+    return wrong;
+}
+
+/* Killed at n, and the power goes m operations after it was started again. */
+static unsigned power_cuts_after_kill(unsigned total, unsigned most, unsigned seeds,
+                                      const char *skip)
+{
+    unsigned n, m, wrong = 0;
+    sim_t *sim;
+
+    for (n = 1; n <= total; n++) {
+        for (m = 1; m <= most * seeds; m++) {
+            begin("run");
+            sim = simulate("run");
+            sim_skip_site(sim, skip);
+            kill_at(sim, n);
+            run_t run = {.sys = sim_sys(sim), .with_keeper = 1};
+            (void) run_registered(&run);
+            live_on(sim);
+
+            /* the last: after a whole run */
+            sim_stop_at(sim, m % most == 0 ? 0 : sim_operations(sim) + m % most);
+            (void) run_all(sim, 1);
+            wrong += !survives_power_cut(sim, n + m, skip, "power cut after kill", n, m);
+            sim_destroy(sim);
+
+            if (wrong > 0 && skip != NULL) {
+                return wrong;
+            }
+        }
+    }
+
+    return wrong;
+}
+
+/* One failure at n, a keeper that goes on, and then the power goes. */
+static unsigned power_cuts_after_failure(unsigned total, unsigned seeds, const char *skip)
+{
+    unsigned n, seed, wrong = 0;
+    sim_t *sim;
+
+    for (n = 1; n <= total; n++) {
+        for (seed = 0; seed < seeds; seed++) {
+            begin("run");
+            sim = simulate("run");
+            sim_skip_site(sim, skip);
+            sim_fail_at(sim, n, 1, EIO);
+            run_t run = {.sys = sim_sys(sim), .with_keeper = 1};
+            (void) run_registered(&run);
+            wrong += !survives_power_cut(sim, n + seed, skip, "power cut after failure",
+                                         n, seed);
+            sim_destroy(sim);
+
+            if (wrong > 0 && skip != NULL) {
+                return wrong;
+            }
+        }
+    }
+
+    return wrong;
+}
+
+static void test_power(unsigned total)
+{
+    is_int(power_cuts(total, 4, NULL), 0, "the power may go before each of %u operations",
+           total);
+    is_int(power_cuts_after_kill(total, 4, 2, NULL), 0,
+           "the power may go after a restart");
+    is_int(power_cuts_after_failure(total, 2, NULL), 0,
+           "the power may go after a failure");
+}
+
+static void test_sites(unsigned total)
+{
+    static const char *const sites[] = {
+        "commit-file",     "commit-dir",       "commit-settle",    "sink-file-data",
+        "sink-file-entry", "sink-file-parent", "sink-file-settle", "sink-file-root",
+        "state-dir",       "state-pipeline",
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(sites) / sizeof(sites[0]); i++) {
+        ok(power_cuts(total, 4, sites[i]) > 0 ||
+               power_cuts_after_failure(total, 4, sites[i]) > 0 ||
+               power_cuts_after_kill(total, 12, 2, sites[i]) > 0,
+           "without the sync \"%s\" something is lost or repeated", sites[i]);
+    }
+}
+
+int main(void)
+{
+    static const char text[] = "queue log { path queue; }"
+                               "pipeline store {"
+                               "    batch_events 5;"
+                               "    sink file { path store; file_size 2k; }"
+                               "}";
+    unsigned total;
+    nuc_err_t err;
+
+    snprintf(top, sizeof(top), "%s/nuc-pipeline-XXXXXX",
+             getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+    if (mkdtemp(top) == NULL) {
+        die(top);
+    }
+
+    if (nuc_worker_conf_parse(NUC_STR(text), "test", &conf, &err) != NUC_OK) {
+        die(err.message);
+    }
+
+    make_template();
+    (void) operations(0);
+    total = operations(1);
+
+    test_failures(total);
+    test_kills(total);
+    test_power(total);
+    test_sites(total);
+
+    if (chdir("/") == 0) {
+        sim_remove_tree(top);
+    }
+
+    nuc_worker_conf_free(&conf);
+
+    return tap_done();
+}

@@ -1,0 +1,762 @@
+/*
+ * The power is cut at every operation that the log, the worker and the file sink make,
+ * and what the disk may then hold is gone on with.  At the end every acknowledged record
+ * is in the store exactly once, unchanged; a refused one is not; all pipelines have the
+ * same.
+ *
+ * Then the same again with one fsync or fdatasync left out, for each there is in the
+ * sources: the loss must be noticed, or that sync, or this test, is good for nothing.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "logkit.h"
+#include "nuc_log_file.h"
+#include "nuc_log_list.h"
+#include "nuc_pipeline.h"
+#include "nuc_state.h"
+#include "nuc_time.h"
+#include "nuc_worker_conf.h"
+#include "sim.h"
+#include "tap.h"
+
+#define MAX_RECORDS 1000
+#define BATCH       3
+
+typedef enum {
+    NEVER_SENT = 0,
+    ACKNOWLEDGED,
+    REFUSED,
+    UNKNOWN
+} fate_t;
+
+typedef struct {
+    char root[NUC_PATH_MAX]; /* all of the run, removed at its end */
+    char dir[NUC_PATH_MAX];  /* the disk of this life */
+    char queue[NUC_PATH_MAX];
+    char state[NUC_PATH_MAX];
+    unsigned lives;
+    sim_t *sim;
+    const char *skip;
+    nuc_worker_conf_t conf;
+    int has_conf;
+
+    uint64_t next; /* number of the next record */
+    fate_t fates[MAX_RECORDS];
+    uint64_t corrupt; /* what pipelines and keeper said was lost */
+    int forgot;       /* pipeline "gone" was forgotten, and was told so */
+    const char *wrong;
+    uint64_t wrong_record;
+} world_t;
+
+static void wrong(world_t *world, const char *what, uint64_t record)
+{
+    if (world->wrong == NULL) {
+        world->wrong = what;
+        world->wrong_record = record;
+    }
+}
+
+/* The paths follow the disk from life to life. */
+static void world_enter(world_t *world)
+{
+    char text[8 * NUC_PATH_MAX];
+    nuc_err_t err;
+
+    snprintf(world->queue, sizeof(world->queue), "%.900s/var/queue", world->dir);
+    snprintf(world->state, sizeof(world->state), "%.900s/var/state", world->dir);
+    snprintf(text, sizeof(text),
+             "state %s; queue log { path %s; }\n"
+             "pipeline a { sink file { path %s/store/a; file_size 8k; } }\n"
+             "pipeline b { sink file { path %s/store/b; file_size 8k; } }\n"
+             "pipeline gone { sink file { path %s/store/gone; } }\n",
+             world->state, world->queue, world->dir, world->dir, world->dir);
+
+    if (world->has_conf) {
+        nuc_worker_conf_free(&world->conf);
+    }
+
+    if (nuc_worker_conf_parse(nuc_str(text), "test", &world->conf, &err) != NUC_OK) {
+        diag("%s", err.message);
+        exit(1);
+    }
+
+    world->has_conf = 1;
+    world->sim = sim_create(world->dir);
+    sim_skip_site(world->sim, world->skip);
+}
+
+static world_t *world_create(const char *skip)
+{
+    world_t *world = calloc(1, sizeof(*world));
+
+    kit_temp_dir(world->root);
+    snprintf(world->dir, sizeof(world->dir), "%.900s/disk", world->root);
+    mkdir(world->dir, 0750);
+    world->next = 1;
+    world->skip = skip;
+    world_enter(world);
+
+    return world;
+}
+
+static void world_destroy(world_t *world)
+{
+    nuc_worker_conf_free(&world->conf);
+    sim_kill(world->sim);
+    sim_destroy(world->sim);
+    sim_remove_tree(world->root);
+    free(world);
+}
+
+static void world_cut(world_t *world, unsigned seed)
+{
+    char image[NUC_PATH_MAX];
+
+    snprintf(image, sizeof(image), "%.900s/disk%u", world->root, ++world->lives);
+    sim_image(world->sim, image, seed);
+    sim_destroy(world->sim);
+    sim_remove_tree(world->dir);
+    strcpy(world->dir, image);
+    world_enter(world);
+}
+
+static void keeper_report(void *ctx, const nuc_log_report_t *report)
+{
+    world_t *world = ctx;
+
+    if (report->event == NUC_LOG_QUARANTINED) {
+        world->corrupt += report->records + 1;
+    }
+}
+
+static void pipeline_report(void *ctx, const nuc_err_t *err, uint64_t lost)
+{
+    world_t *world = ctx;
+
+    (void) err;
+    world->corrupt += lost + 1;
+}
+
+/* One round of the worker's keeper: recover, seal, and with "remove" what all have
+ * passed. */
+static void keep(world_t *world, int removing)
+{
+    size_t i;
+    char dir[NUC_PATH_MAX];
+    nuc_err_t err;
+    nuc_commit_t commits[8];
+    nuc_log_consumer_t consumers[8];
+    nuc_log_keeper_t *keeper;
+    nuc_state_names_t names = {NULL, 0};
+    const nuc_sys_t *sys = sim_sys(world->sim);
+    int readable = 1;
+
+    if (nuc_log_keeper_open(sys, world->queue, keeper_report, world, &keeper, &err) !=
+        NUC_OK) {
+        return;
+    }
+
+    nuc_log_keeper_tend(keeper, &err);
+
+    if (removing && nuc_state_list(sys, world->state, &names, &err) == NUC_OK) {
+        for (i = 0; i < names.count; i++) {
+            nuc_commit_init(&commits[i]);
+
+            readable = readable &&
+                       nuc_state_pipeline_dir(dir, world->state, names.names[i], &err) ==
+                           NUC_OK &&
+                       nuc_commit_read(sys, dir, &commits[i], &err) == NUC_OK &&
+                       nuc_commit_settle(sys, dir, &err) == NUC_OK;
+
+            consumers[i].positions = commits[i].positions;
+            consumers[i].count = commits[i].npositions;
+        }
+
+        if (readable) {
+            nuc_log_keeper_remove(keeper, consumers, names.count, &err);
+        }
+
+        for (i = 0; i < names.count; i++) {
+            nuc_commit_free(&commits[i]);
+        }
+
+        nuc_state_names_free(&names);
+    }
+
+    nuc_log_keeper_close(keeper);
+}
+
+static int register_pipelines(world_t *world)
+{
+    unsigned i;
+    nuc_err_t err;
+    const nuc_sys_t *sys = sim_sys(world->sim);
+
+    if (nuc_state_create(sys, world->state, &err) != NUC_OK) {
+        return 0;
+    }
+
+    for (i = 0; i < 2; i++) {
+        if (nuc_state_register(sys, world->state, world->queue, &world->conf.pipelines[i],
+                               &err) != NUC_OK) {
+            if (!sim_stopped(world->sim)) {
+                wrong(world, "a pipeline cannot be registered", 0);
+                diag("%s", err.message);
+            }
+
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+/* Let a pipeline deliver what there is; returns 0 when the life ended on the way. */
+static int deliver(world_t *world, unsigned which)
+{
+    int did;
+    nuc_rc_t rc;
+    nuc_err_t err;
+    nuc_pipeline_t *pipeline;
+    nuc_pipeline_options_t options = {
+        .sys = sim_sys(world->sim),
+        .conf = &world->conf.pipelines[which],
+        .state = world->state,
+        .queue = world->queue,
+        .report = pipeline_report,
+        .ctx = world,
+    };
+
+    rc = nuc_pipeline_open(&options, &pipeline, &err);
+
+    if (rc == NUC_OK) {
+        do {
+            rc = nuc_pipeline_step(pipeline, nuc_time_monotonic(), 1, &did, &err);
+        } while (rc == NUC_OK && did);
+
+        nuc_pipeline_close(pipeline);
+    }
+
+    if (rc != NUC_OK && rc != NUC_NOT_FOUND && !sim_stopped(world->sim)) {
+        wrong(world, "a pipeline fails on what a power cut left", 0);
+        diag("%s", err.message);
+    }
+
+    return rc == NUC_OK;
+}
+
+static void store(world_t *world, nuc_queue_t *queue)
+{
+    unsigned i;
+    nuc_rc_t rc;
+
+    rc = kit_store(queue, world->next, BATCH);
+
+    for (i = 0; i < BATCH; i++) {
+        world->fates[world->next++] = rc == NUC_OK        ? ACKNOWLEDGED
+                                      : rc == NUC_UNKNOWN ? UNKNOWN
+                                                          : REFUSED;
+    }
+}
+
+static nuc_queue_t *open_queue(world_t *world)
+{
+    nuc_err_t err;
+    nuc_queue_t *queue;
+    nuc_log_options_t options = kit_options(sim_sys(world->sim), world->queue);
+
+    options.segment_size = 2048;
+
+    if (nuc_log_open(&options, &queue, &err) != NUC_OK) {
+        diag("%s", err.message);
+        exit(1);
+    }
+
+    kit_started(queue);
+
+    return queue;
+}
+
+static void close_queue(nuc_queue_t *queue)
+{
+    nuc_err_t err;
+
+    if (queue->ops->close(queue, 10000, &err) != NUC_OK) {
+        diag("%s", err.message);
+        exit(1);
+    }
+}
+
+/* What nginx and the worker do, in one thread: until the end, or until everything stops.
+ */
+static void live(world_t *world)
+{
+    unsigned round;
+    nuc_queue_t *queue = open_queue(world);
+
+    for (round = 0; round < 4 && !sim_stopped(world->sim); round++) {
+        store(world, queue);
+        store(world, queue);
+
+        if (round == 0) {
+            continue;
+        }
+
+        if (register_pipelines(world)) {
+            deliver(world, 0);
+            keep(world, 1);
+
+            if (round == 2) {
+                deliver(world, 1);
+                keep(world, 1);
+            }
+        }
+    }
+
+    close_queue(queue);
+}
+
+/* The last life: nothing fails any more, and everything is delivered. */
+static void settle(world_t *world)
+{
+    unsigned i;
+
+    mkdir(world->queue, 0750);
+
+    if (!register_pipelines(world)) {
+        wrong(world, "the state is not usable", 0);
+        return;
+    }
+
+    for (i = 0; i < 2; i++) {
+        keep(world, 1);
+        deliver(world, 0);
+        deliver(world, 1);
+    }
+}
+
+/* Reading the stores back. */
+
+typedef struct {
+    world_t *world;
+    char path[NUC_PATH_MAX];
+    unsigned char *times;
+} stored_t;
+
+static void read_line(stored_t *stored, const char *line)
+{
+    char id[32], data[KIT_DATA_MAX];
+    const char *found;
+    uint64_t n;
+    nuc_record_t expected;
+
+    found = strstr(line, "\"id\":\"event-");
+    n = found ? strtoull(found + 12, NULL, 10) : 0;
+
+    if (n == 0 || n >= stored->world->next) {
+        wrong(stored->world, "a line of the store is not a record", n);
+        return;
+    }
+
+    kit_record(n, &expected, id, data);
+    found = strstr(line, ",\"data\":");
+
+    if (found == NULL || strlen(found) != 8 + expected.data.len + 2 ||
+        memcmp(found + 8, expected.data.data, expected.data.len) != 0) {
+        wrong(stored->world, "a record was changed", n);
+        return;
+    }
+
+    stored->times[n]++;
+}
+
+static int read_entry(void *ctx, const char *name)
+{
+    char line[2 * KIT_DATA_MAX];
+    size_t len;
+    FILE *file;
+    struct stat st;
+    stored_t *stored = ctx, inner = *stored;
+
+    nuc_path_join(inner.path, stored->path, name, NULL);
+
+    if (stat(inner.path, &st) == -1) {
+        wrong(stored->world, "the store cannot be read", 0);
+        return 0;
+    }
+
+    if (S_ISDIR(st.st_mode)) {
+        nuc_sys_posix.list(&nuc_sys_posix, inner.path, read_entry, &inner);
+        return 0;
+    }
+
+    file = fopen(inner.path, "r");
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        len = strlen(line);
+
+        if (line[len - 1] != '\n') {
+            wrong(stored->world, "a file of the store ends in half a line", 0);
+        } else {
+            read_line(stored, line);
+        }
+    }
+
+    if (file != NULL) {
+        fclose(file);
+    }
+
+    return 0;
+}
+
+static void check(world_t *world)
+{
+    unsigned i;
+    uint64_t n;
+    unsigned char times[2][MAX_RECORDS] = {{0}};
+    stored_t stored = {.world = world};
+
+    for (i = 0; i < 2; i++) {
+        snprintf(stored.path, sizeof(stored.path), "%.900s/store/%c", world->dir,
+                 'a' + i);
+        stored.times = times[i];
+        (void) nuc_sys_posix.list(&nuc_sys_posix, stored.path, read_entry, &stored);
+
+        for (n = 1; n < world->next; n++) {
+            if (times[i][n] > 1) {
+                wrong(world, "a record is stored twice", n);
+            }
+
+            if (world->fates[n] == ACKNOWLEDGED && times[i][n] == 0) {
+                wrong(world, "an acknowledged record is lost", n);
+            }
+
+            if (world->fates[n] == REFUSED && times[i][n] > 0) {
+                wrong(world, "a refused record is stored", n);
+            }
+        }
+    }
+
+    for (n = 1; n < world->next; n++) {
+        if (times[0][n] != times[1][n]) {
+            wrong(world, "one pipeline has a record that the other has not", n);
+        }
+    }
+
+    if (world->corrupt > 0) {
+        wrong(world, "a power cut was taken for damage", world->corrupt);
+    }
+}
+
+/* The scenarios.  Each answers what went wrong, or NULL; *ended: there was nothing left
+ * to try. */
+
+static const char *finish(world_t *world)
+{
+    const char *what;
+
+    settle(world);
+    check(world);
+
+    what = world->wrong;
+
+    if (what != NULL && world->skip == NULL) {
+        diag("%s: record %llu, fate %d", what, (unsigned long long) world->wrong_record,
+             world->wrong_record < MAX_RECORDS ? (int) world->fates[world->wrong_record]
+                                               : -1);
+    }
+
+    world_destroy(world);
+
+    return what;
+}
+
+/* Stop at operation n; kill or cut; live on and stop again; cut; settle. */
+static const char *cut_anywhere(const char *skip, unsigned n, unsigned seed, int *ended)
+{
+    world_t *world = world_create(skip);
+
+    sim_stop_at(world->sim, n);
+    live(world);
+    *ended = !sim_stopped(world->sim);
+
+    if (seed & 4) {
+        sim_kill(world->sim);
+        sim_revive(world->sim);
+
+        /* a worker alone sees what the killed one left, and delivers it to one pipeline
+         */
+        if (seed & 8) {
+            register_pipelines(world);
+            keep(world, 0);
+            deliver(world, 0);
+            world_cut(world, seed);
+            return finish(world);
+        }
+    } else {
+        world_cut(world, seed);
+    }
+
+    sim_stop_at(world->sim, sim_operations(world->sim) + 1 + (n * 7 + seed * 31) % 90);
+    live(world);
+    world_cut(world, seed / 4 + n);
+
+    return finish(world);
+}
+
+/* The disk is full at operation n, so that a group is refused; then the power goes. */
+static const char *full_then_cut(const char *skip, unsigned n, unsigned seed, int *ended)
+{
+    world_t *world = world_create(skip);
+    nuc_queue_t *queue;
+
+    sim_fail_at(world->sim, n, 1, seed & 4 ? EIO : ENOSPC);
+
+    if (seed & 8) {
+        sim_fail_at(world->sim, n + 1, 1, ENOSPC);
+        sim_short_at(world->sim, n);
+    }
+
+    queue = open_queue(world);
+    store(world, queue);
+    store(world, queue);
+
+    *ended = sim_operations(world->sim) < n;
+    sim_stop_at(world->sim, sim_operations(world->sim) + 1);
+    close_queue(queue);
+    world_cut(world, seed);
+
+    return finish(world);
+}
+
+/* While every sync fails no client may be let in to an unknown outcome. */
+static const char *syncs_fail(const char *skip, unsigned n, unsigned seed, int *ended)
+{
+    unsigned tries, retry_after;
+    world_t *world = world_create(skip);
+    nuc_queue_t *queue = open_queue(world);
+
+    (void) n;
+    (void) seed;
+    *ended = 1;
+
+    store(world, queue);
+    sim_fail_syncs(world->sim, EIO);
+    store(world, queue);
+
+    /* several ticks of 20 ms */
+    for (tries = 0; tries < 20 && kit_wait_ready(queue, NUC_OK, 10) == 0; tries++) {
+        continue;
+    }
+
+    if (queue->ops->ready(queue, &retry_after, NULL) == NUC_OK) {
+        wrong(world, "the queue lets in what it cannot store", 0);
+    }
+
+    sim_fail_syncs(world->sim, 0);
+    close_queue(queue);
+
+    return finish(world);
+}
+
+static void spoil_first_segment(world_t *world)
+{
+    int fd;
+    char path[NUC_PATH_MAX], name[NUC_LOG_NAME_MAX], file[NUC_PATH_MAX];
+    uint8_t byte = 0x55;
+    nuc_writer_list_t writers = {NULL, 0, 0};
+    nuc_segment_list_t segments = {NULL, 0, 0};
+    const nuc_sys_t *sys = sim_sys(world->sim);
+
+    nuc_log_list_writers(sys, world->queue, &writers, NULL);
+    nuc_log_writer_path(world->queue, &writers.ids[0], path, NULL);
+    nuc_log_list_segments(sys, path, &segments, NULL);
+    nuc_segment_name(segments.firsts[0], NUC_LOG_SEGMENT_SUFFIX, name);
+    nuc_path_join(file, path, name, NULL);
+    fd = sys->open(sys, file, O_RDWR, 0);
+    sys->pwrite(sys, fd, &byte, 1, 200);
+    sys->fdatasync(sys, fd, "test-damage");
+    sys->close(sys, fd);
+    free(writers.ids);
+    free(segments.firsts);
+}
+
+static int count_quarantined(void *ctx, const char *name)
+{
+    char path[NUC_PATH_MAX];
+    struct stat st;
+    world_t *world = ctx;
+
+    snprintf(path, sizeof(path), "%.800s/quarantine/%.100s", world->queue, name);
+
+    if (strstr(name, ".tmp") == NULL && stat(path, &st) == 0 && st.st_size > 100) {
+        world->wrong_record++;
+    }
+
+    return 0;
+}
+
+/* Damage is put aside; the segment is removed; the power goes; the copy must be there. */
+static const char *quarantine_then_cut(const char *skip, unsigned n, unsigned seed,
+                                       int *ended)
+{
+    char path[NUC_PATH_MAX];
+    const char *what = NULL;
+    world_t *world = world_create(skip);
+    nuc_queue_t *queue = open_queue(world);
+
+    *ended = n >= 4;
+    store(world, queue);
+    store(world, queue);
+    store(world, queue);
+    close_queue(queue);
+    spoil_first_segment(world);
+    register_pipelines(world);
+    keep(world, 0);
+    world_cut(world, seed + n);
+
+    snprintf(path, sizeof(path), "%.900s/quarantine", world->queue);
+    world->wrong_record = 0;
+    (void) nuc_sys_posix.list(&nuc_sys_posix, path, count_quarantined, world);
+
+    if (world->wrong_record == 0) {
+        what = "what was put aside is lost";
+    }
+
+    world_destroy(world);
+
+    return what;
+}
+
+/* A forgotten pipeline stays forgotten. */
+static const char *forget_then_cut(const char *skip, unsigned n, unsigned seed,
+                                   int *ended)
+{
+    size_t i;
+    nuc_err_t err;
+    const char *what = NULL;
+    nuc_state_names_t names = {NULL, 0};
+    world_t *world = world_create(skip);
+    const nuc_sys_t *sys = sim_sys(world->sim);
+
+    *ended = n >= 4;
+    register_pipelines(world);
+
+    if (nuc_state_register(sys, world->state, world->queue, &world->conf.pipelines[2],
+                           &err) != NUC_OK ||
+        nuc_state_forget(sys, world->state, "gone", &err) != NUC_OK) {
+        diag("%s", err.message);
+        what = "a pipeline cannot be forgotten";
+    }
+
+    world_cut(world, seed + n);
+
+    if (nuc_state_list(sim_sys(world->sim), world->state, &names, &err) != NUC_OK) {
+        what = "the state is lost";
+    }
+
+    for (i = 0; i < names.count; i++) {
+        if (strcmp(names.names[i], "gone") == 0) {
+            what = "a forgotten pipeline is back";
+        }
+    }
+
+    nuc_state_names_free(&names);
+    world_destroy(world);
+
+    return what;
+}
+
+typedef struct {
+    const char *name;
+    const char *(*run)(const char *skip, unsigned n, unsigned seed, int *ended);
+    unsigned seeds;
+} scenario_t;
+
+static const scenario_t scenarios[] = {
+    {"cut anywhere", cut_anywhere, 16},
+    {"full, then cut", full_then_cut, 16},
+    {"syncs fail", syncs_fail, 1},
+    {"quarantine, then cut", quarantine_then_cut, 16},
+    {"forget, then cut", forget_then_cut, 4},
+};
+
+#define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
+
+/* Run a scenario at every operation with some of the seeds; what went wrong first. */
+static const char *run_all(const scenario_t *scenario, const char *skip, unsigned step,
+                           unsigned *runs, unsigned *at)
+{
+    int ended = 0;
+    unsigned n, seed;
+    const char *what;
+
+    for (n = 1; !ended; n += step) {
+        for (seed = n % step; seed < scenario->seeds; seed += step) {
+            what = scenario->run(skip, n, seed, &ended);
+            ++*runs;
+
+            if (what != NULL) {
+                *at = n * 100 + seed;
+                return what;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+static void test_site(const char *site)
+{
+    size_t i;
+    unsigned runs = 0, at = 0;
+    const char *what = NULL;
+
+    /* the rare scenarios are short */
+    for (i = NSCENARIOS; what == NULL && i-- > 0;) {
+        what = run_all(&scenarios[i], site, 1, &runs, &at);
+    }
+
+    ok(what != NULL, "without \"%s\": %s (in run %u)", site,
+       what ? what : "no test fails", runs);
+}
+
+int main(int argc, char **argv)
+{
+    size_t i;
+    unsigned runs, at;
+    const char *what, *site;
+
+    if (argc > 1) {
+        test_site(argv[1]);
+        return tap_done();
+    }
+
+    for (i = 0; i < NSCENARIOS; i++) {
+        runs = 0;
+        at = 0;
+        what = run_all(&scenarios[i], NULL, 1, &runs, &at);
+        ok(what == NULL, "%s: %u runs%s%s", scenarios[i].name, runs, what ? ": " : "",
+           what ? what : "");
+
+        if (what != NULL) {
+            diag("operation %u, seed %u", at / 100, at % 100);
+        }
+    }
+
+    for (i = 0; (site = sim_site((unsigned) i)) != NULL; i++) {
+        if (strcmp(site, "test-damage") != 0) {
+            test_site(site);
+        }
+    }
+
+    ok(i > 15, "%zu syncs were met", i);
+
+    return tap_done();
+}
