@@ -49,6 +49,10 @@ NUC_CFLAGS := -std=gnu11 $(OPT) $(WARN) $(SAN) -D_GNU_SOURCE -pthread -fno-commo
 	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/sink -I$(SRC)/worker $(CFLAGS)
 NUC_LIBS := -lcrypto -lpthread
 
+# V=1 shows the commands
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1)	$(2)")
+
 # nginx loads it from below its prefix, which is this directory in `make run`
 MODULE_NAME := ngx_http_nucleus_module.so
 MODULE := $(if $(filter build,$(B)),modules,$(B)/modules)/$(MODULE_NAME)
@@ -67,16 +71,19 @@ all: module worker
 
 $(B)/obj/%.o: $(SRC)/%.c
 	@mkdir -p $(@D)
-	$(CC) $(NUC_CFLAGS) -c -o $@ $<
+	$(call say,cc,$<)
+	$(Q)$(CC) $(NUC_CFLAGS) -c -o $@ $<
 
 $(B)/libnucleus.a: $(LIB_OBJS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,ar,$@)
+	$(Q)$(AR) rcs $@ $^
 
 .PHONY: worker
 worker: $(B)/nucleus-worker
 $(B)/nucleus-worker: $(B)/obj/worker/nuc_worker_main.o $(B)/libnucleus.a
-	$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS)
+	$(call say,link,$@)
+	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS)
 
 # unit tests: t/unit/test_*.c, each a program that prints TAP; bench_*.c measure; the others are
 # their helpers
@@ -84,9 +91,11 @@ $(B)/nucleus-worker: $(B)/obj/worker/nuc_worker_main.o $(B)/libnucleus.a
 unit: $(UNIT_TESTS) $(UNIT_BENCHES)
 $(B)/unit/%.o: t/unit/%.c
 	@mkdir -p $(@D)
-	$(CC) $(NUC_CFLAGS) -It/unit -c -o $@ $<
+	$(call say,cc,$<)
+	$(Q)$(CC) $(NUC_CFLAGS) -It/unit -c -o $@ $<
 $(UNIT_TESTS) $(UNIT_BENCHES): %: %.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
-	$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS) -ljansson
+	$(call say,link,$@)
+	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS) -ljansson
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
@@ -103,18 +112,19 @@ $(B)/headers: FORCE
 
 $(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile $(B)/headers
 	@test -x $(NGINX_SRC)/configure || { echo "no nginx source tree at $(NGINX_SRC): install nginx-dev, or give NGINX_SRC=DIR" >&2; exit 1; }
-	rm -rf $(B)/nginx && mkdir -p $(B)/nginx && cp -r $(NGINX_SRC)/. $(B)/nginx
-	cd $(B)/nginx && ./configure --with-compat --with-threads --with-http_ssl_module --with-http_v2_module \
+	$(call say,config,$(B)/nginx)
+	$(Q)rm -rf $(B)/nginx && mkdir -p $(B)/nginx && cp -r $(NGINX_SRC)/. $(B)/nginx
+	$(Q)cd $(B)/nginx && ./configure --with-compat --with-threads --with-http_ssl_module --with-http_v2_module \
 		--with-http_realip_module --with-debug --with-cc='$(CC)' --with-cc-opt='$(NGINX_CC_OPT)' \
 		--with-ld-opt='$(NGINX_SAN)' --add-dynamic-module=$(CURDIR) > configure.log || { cat configure.log; exit 1; }
 
 .PHONY: module
 module: $(MODULE)
 $(MODULE): $(B)/nginx/objs/Makefile $(wildcard $(SRC)/*/*.[ch])
+	$(call say,module,$@)
 	@$(MAKE) -C $(B)/nginx -f objs/Makefile $(if $(filter yes,$(NGINX_BUILD)),binary) modules \
 		> $(B)/nginx/make.log 2>&1 || { cat $(B)/nginx/make.log; exit 1; }
 	@mkdir -p $(@D) && cp $(B)/nginx/objs/$(MODULE_NAME) $@
-	@echo "built $@"
 
 .PHONY: FORCE
 FORCE:
@@ -206,11 +216,13 @@ check:
 	@$(MAKE) -j$(JOBS) all unit
 	tools/check-layers
 	tools/check-exports $(MODULE)
-	tools/check-globals $(filter-out $(B)/obj/worker/%,$(LIB_OBJS))
-	cppcheck -q -j$(JOBS) --std=c11 --enable=warning,performance,portability --inline-suppr \
+	@tools/check-globals $(filter-out $(B)/obj/worker/%,$(LIB_OBJS))
+	$(call say,cppcheck,$(SRC))
+	$(Q)cppcheck -q -j$(JOBS) --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--error-exitcode=1 -D_GNU_SOURCE $(addprefix -I$(SRC)/,core formats queue sink worker) \
 		$(filter-out $(SRC)/http/%,$(wildcard $(SRC)/*/*.c))
-	clang-format --dry-run -Werror $(NUC_FILES)
+	$(call say,format,$(SRC) t/unit)
+	$(Q)clang-format --dry-run -Werror $(NUC_FILES)
 	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker
 	@for script in tools/* .ci/run; do \
 		case "$$(head -n 1 $$script)" in \
@@ -224,7 +236,7 @@ check:
 .PHONY: format
 format:
 	@$(deps) check
-	clang-format -i $(NUC_FILES)
+	@clang-format -i $(NUC_FILES)
 
 ## clean: remove what was built (not run/, which holds data)
 .PHONY: clean
