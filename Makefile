@@ -38,7 +38,7 @@ WORKER := $(call sources,nuc_worker)
 
 LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(SINK) $(WORKER)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/obj/%.o)
-NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch])
+NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch] t/lib/Nucleus/*.c tools/*.c)
 
 UNIT_TESTS := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/test_*.c))
 UNIT_BENCHES := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/bench_*.c))
@@ -104,19 +104,25 @@ $(UNIT_TESTS) $(UNIT_BENCHES): %: %.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
 NGINX_SAN ?= $(SAN)
 NGINX_CC_OPT := $(OPT) -D_GNU_SOURCE $(NGINX_SAN) $(if $(filter yes,$(NGINX_BUILD)),-DNGX_DEBUG_PALLOC=1)
 
+# nginx's own leaks are not ours to find
+NGINX_LSAN := $(if $(findstring address,$(SAN)),$(abspath $(B))/lsan-nginx.o)
+$(abspath $(B))/lsan-nginx.o: tools/lsan-nginx.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(OPT) $(WARN) -fPIC -c -o $@ $<
+
 # configure notes the headers' names, so it runs again when there is a new one
 HEADERS := $(sort $(wildcard $(SRC)/*/*.h))
 $(B)/headers: FORCE
 	@mkdir -p $(@D)
 	@echo $(HEADERS) | cmp -s - $@ || echo $(HEADERS) > $@
 
-$(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile $(B)/headers
+$(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile $(B)/headers $(NGINX_LSAN)
 	@test -x $(NGINX_SRC)/configure || { echo "no nginx source tree at $(NGINX_SRC): install nginx-dev, or give NGINX_SRC=DIR" >&2; exit 1; }
 	$(call say,config,$(B)/nginx)
 	$(Q)rm -rf $(B)/nginx && mkdir -p $(B)/nginx && cp -r $(NGINX_SRC)/. $(B)/nginx
 	$(Q)cd $(B)/nginx && ./configure --with-compat --with-threads --with-http_ssl_module --with-http_v2_module \
 		--with-http_realip_module --with-debug --with-cc='$(CC)' --with-cc-opt='$(NGINX_CC_OPT)' \
-		--with-ld-opt='$(NGINX_SAN)' --add-dynamic-module=$(CURDIR) > configure.log || { cat configure.log; exit 1; }
+		--with-ld-opt='$(NGINX_SAN) $(NGINX_LSAN)' --add-dynamic-module=$(CURDIR) > configure.log || { cat configure.log; exit 1; }
 
 .PHONY: module
 module: $(MODULE)
@@ -224,7 +230,7 @@ check:
 	$(call say,format,$(SRC) t/unit)
 	$(Q)clang-format --dry-run -Werror $(NUC_FILES)
 	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker
-	@for script in tools/* .ci/run; do \
+	@for script in $(filter-out %.c,$(wildcard tools/*)) .ci/run; do \
 		case "$$(head -n 1 $$script)" in \
 		*perl*) perl -c $$script ;; \
 		*bash*) bash -n $$script ;; \
