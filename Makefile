@@ -38,7 +38,7 @@ WORKER := $(call sources,nuc_worker)
 
 LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(SINK) $(WORKER)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/obj/%.o)
-NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch] t/lib/Nucleus/*.c tools/*.c)
+NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch] tools/*.c)
 
 UNIT_TESTS := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/test_*.c))
 UNIT_BENCHES := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/bench_*.c))

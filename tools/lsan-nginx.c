@@ -1,12 +1,15 @@
 /*
- * Linked into the nginx of `make asan`: what nginx itself does not free when it exits, so that
- * the leaks that remain are the module's.
+ * Linked into the nginx of `make asan`: what nginx itself does not free when it exits, so
+ * that the leaks that remain are the module's.
  */
+
+#include <stddef.h>
 
 const char *__lsan_default_suppressions(void);
 int __lsan_is_turned_off(void);
 
-extern unsigned long ngx_test_config;
+/* absent in the programs that configure tries the linker with */
+extern unsigned long ngx_test_config __attribute__((weak));
 
 /* a match anywhere in the stack of the allocation */
 const char *__lsan_default_suppressions(void)
@@ -18,5 +21,5 @@ const char *__lsan_default_suppressions(void)
 /* nginx -t frees nothing at all */
 int __lsan_is_turned_off(void)
 {
-    return ngx_test_config != 0;
+    return &ngx_test_config != NULL && ngx_test_config != 0;
 }
