@@ -104,6 +104,9 @@ $(UNIT_TESTS) $(UNIT_BENCHES): %: %.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
 NGINX_SAN ?= $(SAN)
 NGINX_CC_OPT := $(OPT) -D_GNU_SOURCE $(NGINX_SAN) $(if $(filter yes,$(NGINX_BUILD)),-DNGX_DEBUG_PALLOC=1)
 
+# those of Debian's nginx that stand beside Nucleus in configurations and tests
+NGINX_MODULES := addition auth_request gunzip gzip_static realip slice ssl stub_status sub v2
+
 # nginx's own leaks are not ours to find
 NGINX_LSAN := $(if $(findstring address,$(SAN)),$(abspath $(B))/lsan-nginx.o)
 $(abspath $(B))/lsan-nginx.o: tools/lsan-nginx.c
@@ -120,8 +123,8 @@ $(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile $(B)
 	@test -x $(NGINX_SRC)/configure || { echo "no nginx source tree at $(NGINX_SRC): install nginx-dev, or give NGINX_SRC=DIR" >&2; exit 1; }
 	$(call say,config,$(B)/nginx)
 	$(Q)rm -rf $(B)/nginx && mkdir -p $(B)/nginx && cp -r $(NGINX_SRC)/. $(B)/nginx
-	$(Q)cd $(B)/nginx && ./configure --with-compat --with-threads --with-http_ssl_module --with-http_v2_module \
-		--with-http_realip_module --with-debug --with-cc='$(CC)' --with-cc-opt='$(NGINX_CC_OPT)' \
+	$(Q)cd $(B)/nginx && ./configure --with-compat --with-threads --with-debug \
+		$(NGINX_MODULES:%=--with-http_%_module) --with-cc='$(CC)' --with-cc-opt='$(NGINX_CC_OPT)' \
 		--with-ld-opt='$(NGINX_SAN) $(NGINX_LSAN)' --add-dynamic-module=$(CURDIR) > configure.log || { cat configure.log; exit 1; }
 
 .PHONY: module
