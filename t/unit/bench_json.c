@@ -2,9 +2,7 @@
  * How fast the scanner is, beside jansson's json_loadb: ns a statement and MB/s for an
  * xAPI statement of 811 bytes.
  *
- *     make B=build build/libnucleus.a
- *     cc -std=gnu11 -O2 -D_GNU_SOURCE -Ingx_nucleus_module/core -o build/unit/bench_json
- * \ t/unit/bench_json.c build/libnucleus.a -ljansson
+ *     make build/unit/bench_json && build/unit/bench_json
  */
 
 #include <jansson.h>
@@ -17,26 +15,29 @@
 #define ROUND_US 200000
 #define ROUNDS   5
 
+/* clang-format off */
 static const char statement[] =
-    "{\"id\":\"6690e6c9-3ef0-4ed3-8b37-7f3964730bee\",\"timestamp\":\"2026-09-14T08:31:"
-    "07.412Z\","
-    "\"actor\":{\"objectType\":\"Agent\",\"name\":\"Ana "
-    "M\xc3\xa9ndez\",\"account\":{\"homePage\":"
-    "\"https://sis.district.example\",\"name\":\"stu-0048213\"}},\"verb\":{\"id\":"
-    "\"http://adlnet.gov/expapi/verbs/answered\",\"display\":{\"en-US\":\"answered\"}},"
-    "\"object\":{\"objectType\":\"Activity\",\"id\":"
-    "\"https://lms.district.example/courses/alg-1/quiz/7/question/"
-    "3\",\"definition\":{\"type\":"
-    "\"http://adlnet.gov/expapi/activities/cmi.interaction\",\"name\":{\"en-US\":"
-    "\"Slope of a "
-    "line\"},\"interactionType\":\"numeric\"}},\"result\":{\"score\":{\"scaled\":0.85,"
-    "\"raw\":17,\"min\":0,\"max\":20},\"success\":true,\"completion\":true,\"response\":"
-    "\"2.5\","
-    "\"duration\":\"PT1M42S\"},\"context\":{\"registration\":"
-    "\"ec531277-b57b-4c15-8d91-d292c5b2b8f7\",\"platform\":\"LMS\",\"language\":\"en-"
-    "US\"}}";
+    "{\"id\":\"6690e6c9-3ef0-4ed3-8b37-7f3964730bee\","
+    "\"timestamp\":\"2026-09-14T08:31:07.412Z\","
+    "\"actor\":{\"objectType\":\"Agent\",\"name\":\"Ana M\xc3\xa9ndez\","
+    "\"account\":{\"homePage\":\"https://sis.district.example\","
+    "\"name\":\"stu-0048213\"}},"
+    "\"verb\":{\"id\":\"http://adlnet.gov/expapi/verbs/answered\","
+    "\"display\":{\"en-US\":\"answered\"}},"
+    "\"object\":{\"objectType\":\"Activity\","
+    "\"id\":\"https://lms.district.example/courses/alg-1/quiz/7/3\","
+    "\"definition\":{\"type\":\"http://adlnet.gov/expapi/activities/question\","
+    "\"name\":{\"en-US\":\"Slope of a line, from two points"
+    " and the point where it meets axis y\"},"
+    "\"interactionType\":\"numeric\"}},"
+    "\"result\":{\"score\":{\"scaled\":0.85,\"raw\":17,\"min\":0,\"max\":20},"
+    "\"success\":true,\"completion\":true,\"response\":\"2.5\",\"duration\":\"PT1M42S\"},"
+    "\"context\":{\"registration\":\"ec531277-b57b-4c15-8d91-d292c5b2b8f7\","
+    "\"platform\":\"LMS\",\"language\":\"en-US\"}}";
+/* clang-format on */
 
 #define STATEMENT_LEN (sizeof(statement) - 1)
+_Static_assert(STATEMENT_LEN == 811, "the statement of the performance figures");
 
 static void scan(void)
 {
