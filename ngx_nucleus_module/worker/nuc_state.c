@@ -178,6 +178,23 @@ static nuc_rc_t nuc_state_first_commit(const nuc_sys_t *sys, const char *dir,
     return rc;
 }
 
+/* One that is there already was made by a registration that may have died before the
+ * sync. */
+static nuc_rc_t nuc_state_make_dir(const nuc_sys_t *sys, const char *state,
+                                   const char *dir, nuc_err_t *err)
+{
+    char pipelines[NUC_PATH_MAX];
+    nuc_rc_t rc;
+
+    if (sys->mkdir(sys, dir, NUC_STATE_DIR_MODE) == -1 && errno != EEXIST) {
+        return nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", dir);
+    }
+
+    rc = nuc_path_join(pipelines, state, NUC_STATE_PIPELINES, err);
+
+    return rc != NUC_OK ? rc : nuc_fs_sync_dir(sys, pipelines, "state-pipeline", err);
+}
+
 nuc_rc_t nuc_state_register(const nuc_sys_t *sys, const char *state, const char *queue,
                             const nuc_pipeline_conf_t *pipeline, nuc_err_t *err)
 {
@@ -208,7 +225,7 @@ nuc_rc_t nuc_state_register(const nuc_sys_t *sys, const char *state, const char 
         return rc;
     }
 
-    rc = nuc_fs_make_path(sys, dir, NUC_STATE_DIR_MODE, "state-pipeline", err);
+    rc = nuc_state_make_dir(sys, state, dir, err);
     if (rc != NUC_OK) {
         return rc;
     }

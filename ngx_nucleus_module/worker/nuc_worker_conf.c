@@ -9,7 +9,8 @@
 #include "nuc_fs.h"
 #include "nuc_name.h"
 
-#define NUC_WORKER_CONF_MAX (4 * 1024 * 1024) /* bytes of a file */
+#define NUC_WORKER_CONF_MAX (4 * 1024 * 1024)    /* bytes of a file */
+#define NUC_DIR_MAX         (NUC_PATH_MAX - 400) /* leaves room for what is made below */
 #define NUC_KINDS_ALL       0
 #define NUC_NUMBER_MAX      (1ULL << 50) /* so that sums and units cannot overflow */
 
@@ -205,11 +206,12 @@ static nuc_rc_t nuc_conf_set_dir(const nuc_conf_reader_t *r, const char **field)
         return rc;
     }
 
-    /* room for the names that are made below it */
-    if ((*field)[0] == '\0' || strlen(*field) > NUC_PATH_MAX - 400) {
-        return nuc_conf_bad(r, "path of %zu bytes in \"%s\" is %s", strlen(*field),
-                            r->directive->name,
-                            (*field)[0] == '\0' ? "empty" : "too long");
+    if ((*field)[0] == '\0') {
+        return nuc_conf_bad(r, "empty path in \"%s\"", r->directive->name);
+    }
+
+    if (strlen(*field) > NUC_DIR_MAX) {
+        return nuc_conf_bad(r, "too long path in \"%s\"", r->directive->name);
     }
 
     return NUC_OK;
