@@ -153,6 +153,7 @@ sub new {
 
     $self->{dir} = Cwd::abs_path($self->{dir});
     $self->{port} = $self->free_port;
+    $self->{port2} = $self->free_port;
     $self->{$_} = $opt{$_} // "$self->{dir}/$_" for qw(queue state store);
 
     $all{ $self->{dir} } = $self;
@@ -163,6 +164,7 @@ sub new {
 
 sub dir    { return $_[0]{dir} }
 sub port   { return $_[0]{port} }
+sub port2  { return $_[0]{port2} }    # a second one, for what a test needs
 sub queue  { return $_[0]{queue} }
 sub state  { return $_[0]{state} }
 sub store  { return $_[0]{store} }
@@ -179,6 +181,7 @@ sub fill_in {
         WORKERS       => $opt->{workers} // 1,
         DIR           => $self->{dir},
         PORT          => $self->{port},
+        PORT2         => $self->{port2},
         QUEUE         => $self->{queue},
         STATE         => $self->{state},
         STORE         => $self->{store},
@@ -189,7 +192,7 @@ sub fill_in {
 
     # what is inserted may have names of its own
     for (1 .. 2) {
-        $text =~ s/%%([A-Z_]+)%%/$value{$1} \/\/ die "no value for %%$1%%\n"/ge;
+        $text =~ s/%%([A-Z0-9_]+)%%/$value{$1} \/\/ die "no value for %%$1%%\n"/ge;
     }
 
     return $text;
@@ -445,7 +448,7 @@ sub start {
     return 1;
 }
 
-# Options: ready => 0: do not wait until events are accepted.
+# Options: ready => 0: do not wait until events are accepted; env: more environment.
 sub start_nginx {
     my ($self, %opt) = @_;
 
@@ -459,7 +462,7 @@ sub start_nginx {
         }
     }
 
-    $self->spawn('nginx', $self->nginx_command('-g', 'daemon off;'));
+    $self->spawn('nginx', $self->nginx_command('-g', 'daemon off;'), env => $opt{env});
 
     return $self->wait_for('nginx listens', START_SECONDS, sub {
         return -1 if $self->ended('nginx');
