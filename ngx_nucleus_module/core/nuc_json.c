@@ -51,8 +51,7 @@ static inline int nuc_json_is_digit(uint8_t c)
     return (uint8_t) (c - '0') <= 9;
 }
 
-/* Note the fault at "p"; NULL, so that the functions that return the next byte can return
- * it. */
+/* Note the fault at "p".  NULL, for the functions that otherwise return the next byte. */
 __attribute__((cold, noinline)) static const uint8_t *nuc_json_refuse(
     const nuc_json_input_t *in, const uint8_t *p, const char *reason)
 {
@@ -325,7 +324,7 @@ nuc_rc_t nuc_json_scan(const uint8_t *data, size_t len, size_t *pos, unsigned de
     nuc_str_t id;
     const uint8_t *p, *end, *begin, *start;
     nuc_json_input_t in;
-    uint8_t closes[NUC_JSON_DEPTH_MAX + 1]; /* of the containers around it, by depth */
+    uint8_t closes[NUC_JSON_DEPTH_MAX]; /* of the containers around it, by depth */
 
     if (depth_max > NUC_JSON_DEPTH_MAX) {
         depth_max = NUC_JSON_DEPTH_MAX;
