@@ -1,5 +1,6 @@
 #include "nuc_log_file.h"
 
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ static const uint8_t nuc_segment_magic[8] = "NUCLOG1";
 
 _Static_assert(offsetof(nuc_log_head_t, durable) == 32, "layout of the head");
 _Static_assert(offsetof(nuc_log_head_t, segment) == 40, "layout of the head");
+_Static_assert(offsetof(nuc_log_head_t, closed) == 48, "layout of the head");
 
 void nuc_segment_name(uint64_t first, const char *suffix, char *out)
 {
@@ -54,13 +56,46 @@ void nuc_head_fill(nuc_log_head_t *head, const nuc_uuid_t *writer)
     head->reserved = 0;
     atomic_store(&head->durable, htole64(1));
     atomic_store(&head->segment, 0);
+    atomic_store(&head->closed, 0);
 }
 
-int nuc_head_valid(const nuc_log_head_t *head, const nuc_uuid_t *writer)
+static int nuc_head_valid(const nuc_log_head_t *head, const nuc_uuid_t *writer)
 {
     return memcmp(head->magic, nuc_head_magic, sizeof(head->magic)) == 0 &&
            memcmp(head->writer, writer->b, sizeof(head->writer)) == 0 &&
            le32toh(head->crc) == nuc_head_crc(head);
+}
+
+nuc_log_head_t *nuc_head_map(const nuc_sys_t *sys, const char *dir,
+                             const nuc_uuid_t *writer)
+{
+    int fd;
+    char path[NUC_PATH_MAX];
+    struct stat st;
+    nuc_log_head_t *head = NULL;
+
+    if (nuc_path_join(path, dir, NUC_LOG_HEAD_NAME, NULL) != NUC_OK) {
+        return NULL;
+    }
+
+    fd = sys->open(sys, path, O_RDONLY, 0);
+    if (fd == -1) {
+        return NULL;
+    }
+
+    /* a shorter file could not be looked at without a SIGBUS */
+    if (sys->fstat(sys, fd, &st) == 0 && st.st_size >= NUC_HEAD_LEN) {
+        head = sys->map(sys, fd, NUC_HEAD_LEN, 0);
+    }
+
+    sys->close(sys, fd);
+
+    if (head != NULL && !nuc_head_valid(head, writer)) {
+        sys->unmap(sys, head, NUC_HEAD_LEN);
+        head = NULL;
+    }
+
+    return head;
 }
 
 void nuc_segment_header_encode(const nuc_segment_header_t *header,

@@ -36,8 +36,9 @@
 #define NUC_FRAME_END_OF_GROUP 2u
 
 /*
- * The head: one mapped page that the writer alone writes.  "durable" and "segment" are
- * what readers obey; the rest is fixed before the directory gets its name.
+ * The head: one mapped page that the writer alone writes.  The fields from "durable" on
+ * are what readers obey, each moves only forward; the rest is fixed before the directory
+ * gets its name.
  */
 typedef struct {
     uint8_t magic[8];
@@ -45,8 +46,9 @@ typedef struct {
     uint32_t crc; /* of the bytes before it */
     uint32_t reserved;
     _Atomic uint64_t durable; /* the sequence after the last durable record */
-    _Atomic uint64_t
-        segment; /* first sequence of the segment being written; 0: none yet */
+    _Atomic uint64_t segment; /* first sequence of the newest segment; 0: none yet */
+    _Atomic uint64_t closed;  /* segments that begin before it are finished, and the last
+                                 of them  ends there */
 } nuc_log_head_t;
 
 typedef struct {
@@ -73,7 +75,13 @@ void nuc_segment_name(uint64_t first, const char *suffix, char *out);
 uint64_t nuc_segment_name_parse(const char *name, const char *suffix);
 
 void nuc_head_fill(nuc_log_head_t *head, const nuc_uuid_t *writer);
-int nuc_head_valid(const nuc_log_head_t *head, const nuc_uuid_t *writer);
+
+/*
+ * The head in the writer's directory "dir", mapped for reading, so that its fields are
+ * read whole; unmap NUC_HEAD_LEN bytes.  NULL when there is none, or a damaged one.
+ */
+nuc_log_head_t *nuc_head_map(const nuc_sys_t *sys, const char *dir,
+                             const nuc_uuid_t *writer);
 
 void nuc_segment_header_encode(const nuc_segment_header_t *header,
                                uint8_t out[NUC_SEGMENT_HEADER_LEN]);

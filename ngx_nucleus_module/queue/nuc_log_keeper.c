@@ -48,6 +48,8 @@ struct nuc_log_keeper_s {
     nuc_segment_list_t segments; /* of the writer being tended */
     char path[NUC_PATH_MAX];     /* of its directory */
     char segment_path[NUC_PATH_MAX];
+    uint64_t published; /* by its head */
+    uint64_t closed;    /* by its head */
     nuc_scan_t scan;
 };
 
@@ -272,6 +274,37 @@ static nuc_rc_t nuc_keeper_check_dead(nuc_log_keeper_t *keeper,
     return NUC_OK;
 }
 
+/* What the head says now; 0 where there is no whole one. */
+static void nuc_keeper_read_head(nuc_log_keeper_t *keeper, const nuc_uuid_t *id)
+{
+    nuc_log_head_t *head;
+
+    keeper->published = 0;
+    keeper->closed = 0;
+
+    head = nuc_head_map(keeper->sys, keeper->path, id);
+
+    if (head != NULL) {
+        keeper->published = le64toh(atomic_load(&head->durable));
+        keeper->closed = le64toh(atomic_load(&head->closed));
+        keeper->sys->unmap(keeper->sys, head, NUC_HEAD_LEN);
+    }
+}
+
+/* How many of the listed segments, from the oldest, will not change any more. */
+static size_t nuc_keeper_finished(nuc_log_keeper_t *keeper,
+                                  const nuc_keeper_writer_t *writer)
+{
+    size_t count = keeper->segments.count;
+
+    if (count == 0 || writer->dead ||
+        keeper->segments.firsts[count - 1] < keeper->closed) {
+        return count;
+    }
+
+    return count - 1;
+}
+
 static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
                                        nuc_keeper_writer_t *writer, nuc_err_t *err)
 {
@@ -296,11 +329,8 @@ static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
         return rc == NUC_NOT_FOUND ? NUC_OK : rc;
     }
 
-    finished = keeper->segments.count;
-
-    if (!writer->dead && finished > 0) {
-        finished--;
-    }
+    nuc_keeper_read_head(keeper, &writer->id);
+    finished = nuc_keeper_finished(keeper, writer);
 
     for (i = 0; i < finished; i++) {
         if (keeper->segments.firsts[i] <= writer->sealed) {
@@ -328,34 +358,7 @@ static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
     return NUC_OK;
 }
 
-/* What the head published, or 0 where there is no whole head. */
-static uint64_t nuc_keeper_published(nuc_log_keeper_t *keeper, const nuc_uuid_t *id)
-{
-    int fd;
-    char path[NUC_PATH_MAX];
-    size_t got;
-    nuc_log_head_t head;
-
-    if (nuc_path_join(path, keeper->path, NUC_LOG_HEAD_NAME, NULL) != NUC_OK) {
-        return 0;
-    }
-
-    fd = keeper->sys->open(keeper->sys, path, O_RDONLY, 0);
-    if (fd == -1) {
-        return 0;
-    }
-
-    if (nuc_sys_read_all(keeper->sys, fd, &head, sizeof(head), 0, &got, NULL) != NUC_OK ||
-        got < sizeof(head) || !nuc_head_valid(&head, id)) {
-        memset(&head, 0, sizeof(head));
-    }
-
-    keeper->sys->close(keeper->sys, fd);
-
-    return le64toh(atomic_load(&head.durable));
-}
-
-/* Where segment i ends: its successor knows, or it has to be searched. */
+/* Where segment i ends: its successor knows, or the head, or it has to be searched. */
 static nuc_rc_t nuc_keeper_segment_end(nuc_log_keeper_t *keeper,
                                        nuc_keeper_writer_t *writer, size_t i,
                                        uint64_t *end, nuc_err_t *err)
@@ -363,15 +366,17 @@ static nuc_rc_t nuc_keeper_segment_end(nuc_log_keeper_t *keeper,
     uint64_t next;
     nuc_rc_t rc;
 
+    if (i + 1 == keeper->segments.count && !writer->dead) {
+        *end = keeper->closed;
+        return NUC_OK;
+    }
+
     if (i + 1 == keeper->segments.count) {
         rc = nuc_scan_open(&keeper->scan, keeper->path, &writer->id,
                            keeper->segments.firsts[i], O_RDONLY, err);
-        if (rc != NUC_OK) {
-            return rc;
-        }
 
-        return nuc_keeper_find_end(keeper, nuc_keeper_published(keeper, &writer->id), end,
-                                   err);
+        return rc == NUC_OK ? nuc_keeper_find_end(keeper, keeper->published, end, err)
+                            : rc;
     }
 
     next = keeper->segments.firsts[i + 1];
@@ -694,8 +699,8 @@ static nuc_rc_t nuc_keeper_copy(nuc_log_keeper_t *keeper, const char *dir,
 
     if (rc == NUC_OK) {
         rc = nuc_fs_replace(keeper->sys, dir, name, (nuc_str_t){bytes, got},
-                            NUC_LOG_FILE_MODE, "log-quarantine-copy", "log-quarantine-entry",
-                            err);
+                            NUC_LOG_FILE_MODE, "log-quarantine-copy",
+                            "log-quarantine-entry", err);
     }
 
     free(bytes);
@@ -721,8 +726,8 @@ static nuc_rc_t nuc_keeper_quarantine(nuc_log_keeper_t *keeper,
     }
 
     if (rc == NUC_OK) {
-        rc = nuc_fs_make_path(keeper->sys, dir, NUC_LOG_DIR_MODE,
-                              "log-quarantine-dir", err);
+        rc = nuc_fs_make_path(keeper->sys, dir, NUC_LOG_DIR_MODE, "log-quarantine-dir",
+                              err);
     }
 
     if (rc == NUC_OK) {
@@ -760,6 +765,17 @@ static int nuc_keeper_passed(const nuc_uuid_t *writer, uint64_t end,
     return 1;
 }
 
+/*
+ * What was unlinked before, by this process or by one that died, is gone for good when
+ * this returns.  So segments vanish in order, whatever the power does: a hole would look
+ * like damage, and a segment that came back after its readers forgot it would be read
+ * again (I9).
+ */
+static nuc_rc_t nuc_keeper_settle_removals(nuc_log_keeper_t *keeper, nuc_err_t *err)
+{
+    return nuc_fs_sync_dir(keeper->sys, keeper->path, "log-removal", err);
+}
+
 static nuc_rc_t nuc_keeper_remove_segment(nuc_log_keeper_t *keeper,
                                           nuc_keeper_writer_t *writer, uint64_t first,
                                           const nuc_index_summary_t *summary,
@@ -771,6 +787,11 @@ static nuc_rc_t nuc_keeper_remove_segment(nuc_log_keeper_t *keeper,
     nuc_segment_name(first, NUC_LOG_SEGMENT_SUFFIX, name);
 
     rc = nuc_path_join(keeper->segment_path, keeper->path, name, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_keeper_settle_removals(keeper, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -800,16 +821,15 @@ static int nuc_keeper_unlink_entry(void *ctx, const char *name)
 }
 
 /*
- * Remove the directory of a dead writer that has no segments left.  A consumer forgets
- * its position once the directory is gone, so first the segments must be gone for good:
- * one that a power cut brought back would be read again (I9).
+ * Remove the directory of a dead writer that has no segments left; a consumer forgets its
+ * position once the directory is gone.
  */
 static nuc_rc_t nuc_keeper_retire(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *writer,
                                   nuc_err_t *err)
 {
     nuc_rc_t rc;
 
-    rc = nuc_fs_sync_dir(keeper->sys, keeper->path, "log-retired", err);
+    rc = nuc_keeper_settle_removals(keeper, err);
     if (rc != NUC_OK) {
         return rc;
     }

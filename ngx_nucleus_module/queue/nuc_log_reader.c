@@ -159,37 +159,6 @@ nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t 
     return NUC_OK;
 }
 
-/* The head may come later than the directory's name, after a power cut never. */
-static void nuc_source_map_head(nuc_log_reader_t *reader, nuc_log_source_t *source)
-{
-    int fd;
-    char path[NUC_PATH_MAX];
-    struct stat st;
-    const nuc_sys_t *sys = reader->sys;
-
-    if (source->head != NULL ||
-        nuc_path_join(path, source->path, NUC_LOG_HEAD_NAME, NULL) != NUC_OK) {
-        return;
-    }
-
-    fd = sys->open(sys, path, O_RDONLY, 0);
-    if (fd == -1) {
-        return;
-    }
-
-    /* a shorter file could not be mapped without a SIGBUS */
-    if (sys->fstat(sys, fd, &st) == 0 && st.st_size >= NUC_HEAD_LEN) {
-        source->head = sys->map(sys, fd, NUC_HEAD_LEN, 0);
-    }
-
-    sys->close(sys, fd);
-
-    if (source->head != NULL && !nuc_head_valid(source->head, &source->position.writer)) {
-        sys->unmap(sys, source->head, NUC_HEAD_LEN);
-        source->head = NULL;
-    }
-}
-
 static uint64_t nuc_source_published(const nuc_log_source_t *source)
 {
     if (source->head == NULL) {
@@ -242,7 +211,11 @@ nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err)
         }
 
         source->seen = 1;
-        nuc_source_map_head(reader, source);
+
+        if (source->head == NULL) {
+            source->head =
+                nuc_head_map(reader->sys, source->path, &reader->listed.ids[i]);
+        }
     }
 
     if (reader->from_end) {

@@ -98,6 +98,7 @@ typedef struct {
 
 static void *nuc_log_flusher(void *data);
 static void nuc_log_start(nuc_log_t *log);
+static void nuc_log_classify(nuc_err_t *err);
 static int nuc_log_wait(nuc_log_t *log);
 static void nuc_log_commit(nuc_log_t *log);
 static nuc_rc_t nuc_log_write_group(nuc_log_t *log, nuc_err_t *err);
@@ -476,7 +477,17 @@ static void *nuc_log_flusher(void *data)
 static void nuc_log_start(nuc_log_t *log)
 {
     log->failure.rc = nuc_log_make_writer(log, &log->failure);
+    nuc_log_classify(&log->failure);
     nuc_log_tick(log);
+}
+
+/* Whatever call found the disk full, the client is told so, and not that the disk fails.
+ */
+static void nuc_log_classify(nuc_err_t *err)
+{
+    if (err->rc == NUC_IO && (err->sys_errno == ENOSPC || err->sys_errno == EDQUOT)) {
+        err->rc = NUC_FULL;
+    }
 }
 
 /*
@@ -548,6 +559,8 @@ static void nuc_log_commit(nuc_log_t *log)
     rc = nuc_log_write_group(log, &err);
 
     if (rc != NUC_OK) {
+        nuc_log_classify(&err);
+        rc = err.rc;
         log->failure = err;
         nuc_log_tick(log);
     }
@@ -582,7 +595,6 @@ static nuc_rc_t nuc_log_write_group(nuc_log_t *log, nuc_err_t *err)
     rc = nuc_sys_write_all(sys, log->segment_fd, frames->data, frames->len,
                            (off_t) log->offset, err);
     if (rc != NUC_OK) {
-        rc = err->sys_errno == ENOSPC || err->sys_errno == EDQUOT ? NUC_FULL : NUC_IO;
         err->rc = nuc_log_take_back(log, rc);
         return err->rc;
     }
@@ -678,8 +690,7 @@ static nuc_rc_t nuc_log_open_segment(nuc_log_t *log, nuc_err_t *err)
     /* A file of this name can only be what an open that failed below left behind. */
     fd = sys->open(sys, path, O_RDWR | O_CREAT | O_TRUNC, NUC_LOG_FILE_MODE);
     if (fd == -1) {
-        return nuc_err_sys(err, errno == ENOSPC ? NUC_FULL : NUC_IO, errno,
-                           "open of \"%s\" failed", path);
+        return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", path);
     }
 
     /* Only the blocks, not the length: it is a wish, a disk that is full says so here. */
@@ -740,6 +751,9 @@ static void nuc_log_close_segment(nuc_log_t *log)
     (void) sys->ftruncate(sys, log->segment_fd, (off_t) log->offset);
     (void) sys->close(sys, log->segment_fd);
     log->segment_fd = -1;
+
+    atomic_store_explicit(&log->head->closed, htole64(log->durable),
+                          memory_order_release);
 }
 
 /* The writer's directory. */
@@ -877,8 +891,7 @@ static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err)
     }
 
     if (sys->mkdir(sys, made, NUC_LOG_DIR_MODE) == -1) {
-        rc = nuc_err_sys(err, errno == ENOSPC ? NUC_FULL : NUC_IO, errno,
-                         "mkdir \"%s\" failed", made);
+        rc = nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", made);
         nuc_err_hint(err, "nginx's user must be able to write \"%.100s\"", log->dir);
         return rc;
     }
@@ -929,6 +942,13 @@ static void nuc_log_tick(nuc_log_t *log)
 
     err.rc = nuc_log_count_space(log, &err);
     nuc_log_update_state(log, &err);
+
+    /* what is delivered can be removed once its segment is finished: don't hold on to it
+     */
+    if (atomic_load_explicit(&log->state_rc, memory_order_relaxed) == NUC_FULL &&
+        log->offset > NUC_SEGMENT_HEADER_LEN) {
+        nuc_log_close_segment(log);
+    }
 }
 
 /*
@@ -949,6 +969,7 @@ static void nuc_log_probe(nuc_log_t *log)
     if (log->segment_fd == -1) {
         rc = nuc_log_open_segment(log, &err);
         if (rc != NUC_OK) {
+            nuc_log_classify(&err);
             log->failure = err;
             return;
         }

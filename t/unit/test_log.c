@@ -341,6 +341,68 @@ static void test_removal(void)
     sim_remove_tree(dir);
 }
 
+/* What the worker does: read all, and remove what was read. */
+static void make_room(const char *dir)
+{
+    nuc_err_t err;
+    tally_t tally = tally_new();
+    nuc_log_keeper_t *keeper = open_keeper(&nuc_sys_posix, dir);
+    nuc_log_reader_t *reader;
+    const nuc_log_position_t *positions;
+    nuc_log_consumer_t consumer;
+
+    nuc_log_keeper_tend(keeper, &err);
+    nuc_log_reader_open(&nuc_sys_posix, dir, 0, &reader, &err);
+    drain(reader, &tally);
+    free(tally.times);
+    consumer.count = nuc_log_reader_positions(reader, &positions);
+    consumer.positions = positions;
+    nuc_log_keeper_remove(keeper, &consumer, 1, &err);
+    nuc_log_reader_close(reader);
+    nuc_log_keeper_close(keeper);
+}
+
+/* The quota is used up by a segment that is still being written: it must not stay so. */
+static void test_full_by_open_segment(void)
+{
+    char dir[NUC_PATH_MAX];
+    uint64_t n;
+    unsigned retry_after;
+    tally_t tally;
+    nuc_err_t err;
+    nuc_queue_t *queue;
+    nuc_log_options_t options;
+
+    kit_temp_dir(dir);
+    options = kit_options(&nuc_sys_posix, dir);
+    options.max_size = 65536;
+    options.segment_size = 1 << 20;
+    queue = open_queue(&options);
+    kit_started(queue);
+
+    for (n = 1; n < 1000 && queue->ops->ready(queue, &retry_after, &err) == NUC_OK; n++) {
+        kit_store(queue, n, 1);
+        kit_wait_ready(queue, NUC_FULL, n > 60 ? 40 : 0);
+    }
+
+    is_int(queue->ops->ready(queue, &retry_after, &err), NUC_FULL,
+           "one segment fills the queue");
+    tally = read_all(&nuc_sys_posix, dir);
+    is_int(tally.total, n - 1, "its records are read");
+    free(tally.times);
+
+    make_room(dir);
+    ok(kit_wait_ready(queue, NUC_OK, 5000), "ready again once it was read");
+    is_int(kit_store(queue, n, 5), NUC_OK, "and takes records");
+
+    tally = read_all(&nuc_sys_posix, dir);
+    is_int(tally.total, 5, "which are read");
+    is_int(tally.lost, 0, "nothing is thought lost");
+    free(tally.times);
+    queue->ops->close(queue, 5000, &err);
+    sim_remove_tree(dir);
+}
+
 static void test_full(void)
 {
     char dir[NUC_PATH_MAX];
@@ -373,29 +435,14 @@ static void test_full(void)
     is_int(tally.total, n - 1, "all that were taken are there");
     free(tally.times);
 
-    /* the worker makes room */
-    {
-        nuc_log_keeper_t *keeper = open_keeper(&nuc_sys_posix, dir);
-        nuc_log_reader_t *reader;
-        const nuc_log_position_t *positions;
-        nuc_log_consumer_t consumer;
-
-        nuc_log_keeper_tend(keeper, &err);
-        tally = tally_new();
-        nuc_log_reader_open(&nuc_sys_posix, dir, 0, &reader, &err);
-        drain(reader, &tally);
-        free(tally.times);
-        consumer.count = nuc_log_reader_positions(reader, &positions);
-        consumer.positions = positions;
-        nuc_log_keeper_remove(keeper, &consumer, 1, &err);
-        nuc_log_reader_close(reader);
-        nuc_log_keeper_close(keeper);
-    }
+    make_room(dir);
 
     ok(kit_wait_ready(queue, NUC_OK, 5000), "it is ready again by itself");
     is_int(kit_store(queue, n, 1), NUC_OK, "and takes records");
     queue->ops->close(queue, 5000, &err);
     sim_remove_tree(dir);
+
+    test_full_by_open_segment();
 
     kit_temp_dir(dir);
     options = kit_options(&nuc_sys_posix, dir);
