@@ -104,7 +104,7 @@ ngx_http_nucleus_read_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         }
     }
 
-    ngx_http_nucleus_free_body(ctx);
+    ngx_http_nucleus_forget_body(r, ctx);
     ngx_http_finalize_request(r, rc);
 }
 
@@ -291,8 +291,8 @@ ngx_http_nucleus_free_body(ngx_http_nucleus_ctx_t *ctx)
 
 
 /*
- * The queue has its copy.  If the request is refused after all, and
- * error_page leads to another location, then without a body
+ * The queue has its copy, or the rest never came.  If error_page leads to
+ * another location now, then without a body
  */
 
 void

@@ -15,9 +15,8 @@
 #include "nuc_name.h"
 
 
-/* bytes: a body and its copy must fit; a frame of the log holds 256m */
-#define NGX_HTTP_NUCLEUS_MIN_INFLIGHT    (64 * 1024)
-#define NGX_HTTP_NUCLEUS_MAX_EVENT_SIZE  (128 * 1024 * 1024)
+/* bytes: a small body and its copy must fit */
+#define NGX_HTTP_NUCLEUS_MIN_INFLIGHT  (64 * 1024)
 
 
 static void *ngx_http_nucleus_create_main_conf(ngx_conf_t *cf);
@@ -536,11 +535,9 @@ ngx_http_nucleus_check_event_size(ngx_conf_t *cf, void *post, void *data)
 {
     off_t *size = data;
 
-    if (*size == 0 || *size > NGX_HTTP_NUCLEUS_MAX_EVENT_SIZE) {
+    if (*size == 0) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"nucleus_max_event_size\" must be between 1 "
-                           "and %ui",
-                           (ngx_uint_t) NGX_HTTP_NUCLEUS_MAX_EVENT_SIZE);
+                           "\"nucleus_max_event_size\" must not be 0");
         return NGX_CONF_ERROR;
     }
 
