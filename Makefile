@@ -162,7 +162,7 @@ deps:
 export TEST_NGINX_BINARY = $(NGINX)
 export TEST_NGINX_MODULE = $(abspath $(MODULE))
 export TEST_NUCLEUS_WORKER = $(abspath $(B))/nucleus-worker
-PROVE = CORPORA='$(abspath $(CORPORA))' prove --timer -It/lib
+PROVE = $(if $(CORPORA),CORPORA='$(abspath $(CORPORA))') prove --timer -It/lib
 
 ## test: build and run all tests (CORPORA=DIR: with the public test data)
 .PHONY: test
@@ -215,9 +215,10 @@ coverage:
 	@find build-cov -name '*.gcda' -delete 2> /dev/null || true
 	@$(MAKE) DEPS=no B=build-cov SAN=--coverage OPT='-O0 -g' test
 	@rm -rf coverage && mkdir coverage
-	lcov -q -c -d build-cov --include '$(CURDIR)/$(SRC)/*' -o coverage/all.info
-	genhtml -q -o coverage coverage/all.info
-	lcov --summary coverage/all.info
+	@# lcov 1.16 warns about itself
+	@{ lcov -q -c -d build-cov --include '$(CURDIR)/$(SRC)/*' -o coverage/all.info && \
+		genhtml -q -o coverage coverage/all.info; } > coverage/log 2>&1 || { cat coverage/log; exit 1; }
+	@lcov --summary coverage/all.info
 
 # ---- checks
 
