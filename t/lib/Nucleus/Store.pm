@@ -25,17 +25,6 @@ sub files {
     return sort @files;
 }
 
-# Whole lines of a file, without their LF.  The last one may still be being written.
-sub lines {
-    my ($file) = @_;
-
-    open my $fh, '<:raw', $file or return;
-    local $/ = "\n";
-    my @lines = grep { s/\n\z// } <$fh>;
-
-    return @lines;
-}
-
 my %escape = (
     b => "\b", f => "\f", n => "\n", r => "\r", t => "\t",
     '"' => '"', '\\' => '\\', '/' => '/',
@@ -75,20 +64,35 @@ sub event {
     return \%event;
 }
 
-# All events of a store, file by file in the order of their lines; dies on a line that is none.
+# Calls the code with each event of a store, file by file in the order of their lines; dies on a
+# line that is none.
+sub each_event {
+    my ($dir, $code) = @_;
+
+    for my $file (files($dir)) {
+        open my $fh, '<:raw', $file or next;
+        local $/ = "\n";
+
+        while (my $line = <$fh>) {
+
+            # the last one may still be being written
+            last if $line !~ s/\n\z//;
+
+            my $event = event($line)
+                or die "not a line of the store in $file: " . substr($line, 0, 300) . "\n";
+            $event->{file} = $file;
+            $code->($event);
+        }
+    }
+}
+
+# All events of a store, in that order.
 sub events {
     my ($dir) = @_;
 
     my @events;
 
-    for my $file (files($dir)) {
-        for my $line (lines($file)) {
-            my $event = event($line)
-                or die "not a line of the store in $file: " . substr($line, 0, 300) . "\n";
-            $event->{file} = $file;
-            push @events, $event;
-        }
-    }
+    each_event($dir, sub { push @events, $_[0] });
 
     return @events;
 }

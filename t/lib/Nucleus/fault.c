@@ -7,6 +7,7 @@
  *     sync-stall    they wait until the word is gone
  *     sync-slow     they take 300 ms
  *     space-none    writes and allocations fail with ENOSPC, statvfs says that nothing is free
+ *     clock-hour    it is an hour later
  *
  * Each call that was made to suffer is noted by one byte in the file "<control>.hits".
  */
@@ -168,6 +169,19 @@ int fallocate(int fd, int mode, off_t offset, off_t len)
 int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 {
     return fault_space(fd) == 0 ? FAULT_NEXT(fallocate64)(fd, mode, offset, len) : -1;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *ts)
+{
+    int rc;
+
+    rc = FAULT_NEXT(clock_gettime)(clock, ts);
+
+    if (rc == 0 && clock == CLOCK_REALTIME && fault_said("clock-hour")) {
+        ts->tv_sec += 3600;
+    }
+
+    return rc;
 }
 
 int statvfs(const char *path, struct statvfs *st)

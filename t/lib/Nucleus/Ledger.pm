@@ -1,0 +1,355 @@
+package Nucleus::Ledger;
+
+# The ledger: senders, processes of their own, write down what they send before they send it, and
+# the answer when they have it.  In the end the store is held against it.
+#
+#     my $ledger = Nucleus::Ledger->new($t, seed => 1, senders => 4);
+#     $ledger->start;
+#     … kill and reload …
+#     $ledger->stop;
+#     $ledger->check('name');          # drains, and compares
+#
+# Each id is sent once and never again.  What must hold:
+#
+#     answered 202                 in the store exactly once, unchanged
+#     answered 4xx                 not in the store
+#     answered 503, "outcome-unknown", or not at all    at most once, unchanged
+#     answered 503 otherwise       not in the store: the answer says that nothing was stored
+
+use strict;
+use warnings;
+
+use Digest::SHA qw(sha256_hex);
+use IO::Handle;
+use POSIX ();
+use Test::More ();
+use Time::HiRes qw(sleep time);
+
+use Nucleus::Client;
+use Nucleus::Store;
+
+use constant ANSWER_SECONDS => 60;
+
+# Options: seed; senders (4); bad (percent of requests that must be refused, 5); pause (seconds
+# between two requests of a sender, at most; 0.02); name (of the files and the ids).
+sub new {
+    my ($class, $t, %opt) = @_;
+
+    my $self = bless {
+        t       => $t,
+        seed    => $opt{seed} // 1,
+        senders => $opt{senders} // 4,
+        bad     => $opt{bad} // 5,
+        pause   => $opt{pause} // 0.02,
+        name    => $opt{name} // 'ledger',
+        pids    => [],
+    }, $class;
+
+    $self->{stop_file} = $t->dir . "/$self->{name}.stop";
+    $self->{files} = [ map { $t->dir . "/$self->{name}.$_" } 1 .. $self->{senders} ];
+
+    return $self;
+}
+
+sub start {
+    my ($self) = @_;
+
+    for my $i (0 .. $self->{senders} - 1) {
+        my $pid = fork;
+        die "fork failed: $!\n" if !defined $pid;
+
+        if ($pid == 0) {
+            $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP);
+            my $ok = eval { $self->send_all($i); 1 };
+            print STDERR "sender $i: $@" if !$ok;
+            POSIX::_exit($ok ? 0 : 1);
+        }
+
+        push @{ $self->{pids} }, $pid;
+    }
+}
+
+# Let the senders finish what they are at.
+sub stop {
+    my ($self) = @_;
+
+    $self->{t}->write_file($self->{stop_file}, '');
+
+    my @failed;
+
+    for my $pid (@{ $self->{pids} }) {
+        my $ended = Nucleus::Test::poll_for(2 * ANSWER_SECONDS, sub { waitpid($pid, POSIX::WNOHANG()) == $pid });
+        push @failed, "$pid does not end" if !$ended;
+        push @failed, "$pid ended with $?" if $ended && $? != 0;
+        kill KILL => $pid if !$ended;
+    }
+
+    $self->{pids} = [];
+
+    Test::More::ok(!@failed, 'the senders end') or Test::More::diag("@failed");
+}
+
+DESTROY {
+    my ($self) = @_;
+
+    kill KILL => $_ for @{ $self->{pids} };
+}
+
+# ---- a sender
+
+sub send_all {
+    my ($self, $i) = @_;
+
+    srand($self->{seed} * 1000 + $i);
+
+    open my $log, '>>:raw', $self->{files}[$i] or die "open of $self->{files}[$i] failed: $!\n";
+    $log->autoflush(1);
+
+    my $filler = join '', map { chr(32 + int rand 94) } 1 .. 400_000;
+    $filler =~ tr/"\\/'|/;
+
+    my $sender = {
+        log    => $log,
+        number => 0,
+        prefix => "$self->{name}-$i-",
+        filler => $filler,
+        keep   => $i % 2,            # every other sender keeps its connection
+        fresh  => 1,
+    };
+
+    my $parent = getppid;
+
+    while (!-e $self->{stop_file} && getppid == $parent) {
+        $self->send_one($sender);
+        sleep rand($self->{pause}) if $self->{pause};
+    }
+
+    close $log or die "close failed: $!\n";
+}
+
+# 20 bytes to 300 KB, small ones more often.
+sub random_size {
+    return int(20 * (15_000 ** (rand() ** 2)));
+}
+
+sub new_event {
+    my ($sender) = @_;
+
+    my $id = $sender->{prefix} . ++$sender->{number};
+    my $size = random_size();
+    my $space = (' ', '', "\t")[ rand 3 ];
+    my $event = qq({$space"id":$space"$id");
+    $event .= q(,"n":12345678901234567890.10) if rand() < 0.3;
+    $event .= q(,"e":"\u00e9\ud83d\ude00\\\\") if rand() < 0.3;
+
+    my $left = $size - length($event) - 8;
+    $event .= ',"x":"' . substr($sender->{filler}, rand(400_000 - $left), $left) . '"' if $left > 0;
+    $event .= "$space}";
+
+    return { id => $id, sha256 => sha256_hex($event), text => $event };
+}
+
+# Type, body and events of a request.
+sub new_request {
+    my ($self, $sender) = @_;
+
+    my $kind = int rand 4;
+    my $count = $kind < 2 ? 1 : 1 + int rand 8;
+    my @events = map { new_event($sender) } 1 .. $count;
+    my @texts = map { $_->{text} } @events;
+    my $bad = rand(100) < $self->{bad};
+
+    push @texts, '{"bad":' if $bad;
+
+    return ('application/x-ndjson', join("\n", @texts) . "\n", \@events) if $kind == 2;
+    return ('application/json', '[' . join(", \n", @texts) . ']', \@events) if $kind == 3 || $bad;
+    return ('application/json', $texts[0], \@events);
+}
+
+sub send_one {
+    my ($self, $sender) = @_;
+
+    my ($type, $body, $events) = $self->new_request($sender);
+    my $log = $sender->{log};
+
+    my $c = $self->connection($sender) or return;
+    my $fresh = $sender->{fresh} ? 1 : 0;
+
+    my @headers = ('Content-Type' => $type);
+    push @headers, Connection => 'close' if !$sender->{keep};
+
+    my $text;
+
+    if (rand() < 0.2) {
+        my @sizes = map { 1 + int rand 20_000 } 1 .. 20;
+        $text = Nucleus::Client::text('POST', '/events', [ @headers, 'Transfer-Encoding' => 'chunked' ])
+            . Nucleus::Client::chunked($body, @sizes);
+    } else {
+        $text = Nucleus::Client::text('POST', '/events', \@headers, $body);
+    }
+
+    my $request = ++$sender->{requests};
+    print {$log} "S $request $_->{id} $_->{sha256}\n" for @$events;
+
+    $c->send($text);
+    my $r = $c->response(timeout => ANSWER_SECONDS);
+
+    my $status = $r ? $r->status : 0;
+    my $problem = $r && $status >= 400 ? ($r->json // {})->{type} // 'none' : '-';
+    $problem =~ s/^urn:nucleus:problem://;
+    printf {$log} "A %d %d %s %d %.3f\n", $request, $status, $problem, $fresh, time;
+
+    if ($r && $sender->{keep} && ($r->header('Connection') // '') ne 'close') {
+        $sender->{client} = $c;
+        $sender->{fresh} = 0;
+        return;
+    }
+
+    $c->close;
+    delete $sender->{client};
+    $sender->{fresh} = 1;
+}
+
+# The connection that is kept, or a new one.  One that is refused is written down and tried again.
+sub connection {
+    my ($self, $sender) = @_;
+
+    if (my $c = delete $sender->{client}) {
+        return $c if !$c->closed(0);
+        $c->close;
+        $sender->{fresh} = 1;
+    }
+
+    while (1) {
+        my $c = Nucleus::Client->new(port => $self->{t}->port, may_fail => 1, timeout => ANSWER_SECONDS);
+        return $c if $c;
+
+        print { $sender->{log} } "R\n";
+        return if -e $self->{stop_file};
+        sleep 0.01 + rand 0.05;
+    }
+}
+
+# ---- the books
+
+# All lines of all senders: events by id, and counts of answers.
+sub read_back {
+    my ($self) = @_;
+
+    my (%event, %count, @first);
+    my $answers = 0;
+
+    for my $file (@{ $self->{files} }) {
+        my %request;
+
+        open my $fh, '<:raw', $file or next;
+
+        while (my $line = <$fh>) {
+            last if $line !~ /\n\z/;
+            my ($what, @field) = split ' ', $line;
+
+            if ($what eq 'S') {
+                $event{ $field[1] } = { sha256 => $field[2], status => 0, problem => '-' };
+                push @{ $request{ $field[0] } }, $field[1];
+
+            } elsif ($what eq 'A') {
+                my ($number, $status, $problem, $fresh, $when) = @field;
+                $answers++;
+                $count{ $status || 'none' }++;
+                push @first, "$file request $number at $when" if !$status && $fresh;
+                @{ $event{$_} }{qw(status problem)} = ($status, $problem) for @{ $request{$number} };
+
+            } else {
+                $count{refused}++;
+            }
+        }
+    }
+
+    return (\%event, \%count, \@first, $answers);
+}
+
+# How many requests were answered, or not, so far.
+sub answers { return ($_[0]->read_back)[3] }
+
+sub wait_answers {
+    my ($self, $count) = @_;
+
+    return $self->{t}->wait_for("$count answers to the senders", 120, sub { $self->answers >= $count });
+}
+
+# Answers by status, "none", and "refused" connections.
+sub count { return ($_[0]->read_back)[1] }
+
+# Requests that were the first of their connection and were not answered.
+sub unanswered_first { return scalar @{ ($_[0]->read_back)[2] } }
+
+sub unanswered_text { return join "\n", @{ ($_[0]->read_back)[2] } }
+
+# How many times each event is stored, and what should not be there.
+sub compare {
+    my ($self, $event, $store) = @_;
+
+    my (%times, @wrong);
+
+    Nucleus::Store::each_event($store, sub {
+        my ($stored) = @_;
+        my $id = $stored->{id} // '';
+        return if $id !~ /^\Q$self->{name}\E-/;
+
+        my $sent = $event->{$id};
+        push @wrong, "$id was never sent" if !$sent;
+        return if !$sent || $times{$id}++;
+        push @wrong, "$id has changed"
+            if $stored->{data_sha256} ne $sent->{sha256} || Nucleus::Store::sha256($stored) ne $sent->{sha256};
+    });
+
+    return (\%times, \@wrong);
+}
+
+# Wait until all that was acknowledged is stored, then compare.  The store is given to tests that
+# have another one.
+sub check {
+    my ($self, $name, $store) = @_;
+
+    my ($event) = $self->read_back;
+    my @acked = grep { $event->{$_}{status} == 202 } keys %$event;
+    my ($times, $wrong) = ({}, []);
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $self->{t}->wait_for("$name: all that was acknowledged is stored", 120, sub {
+        my $status = $self->{t}->status or return 0;
+        return 0 if $status->{error} || $status->{lag}{records};
+
+        ($times, $wrong) = $self->compare($event, $store // $self->{t}->store);
+
+        return !grep { !$times->{$_} } @acked;
+    });
+
+    my %times = %$times;
+    my @wrong = @$wrong;
+    my %books = (acknowledged => scalar @acked, events => scalar keys %$event);
+
+    for my $id (sort keys %$event) {
+        my ($status, $problem) = @{ $event->{$id} }{qw(status problem)};
+        my $times = $times{$id} // 0;
+
+        if ($status == 202) {
+            push @wrong, "$id was acknowledged and is stored $times times" if $times != 1;
+        } elsif ($status == 0 || $problem eq 'outcome-unknown') {
+            $books{"in doubt, stored $times times"}++;
+            push @wrong, "$id (in doubt) is stored $times times" if $times > 1;
+        } else {
+            $books{"refused with $status"}++;
+            push @wrong, "$id was refused ($status, $problem) and is stored $times times" if $times;
+        }
+    }
+
+    Test::More::note("$name: ", join ', ', map { "$_: $books{$_}" } sort keys %books);
+    Test::More::ok(!@wrong, "$name: the store agrees with the ledger")
+        or Test::More::diag(join "\n", scalar(@wrong) . ' wrong', @wrong > 20 ? @wrong[ 0 .. 19 ] : @wrong);
+
+    return \%books;
+}
+
+1;
