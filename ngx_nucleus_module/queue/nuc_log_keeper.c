@@ -845,12 +845,30 @@ static nuc_rc_t nuc_keeper_retire(nuc_log_keeper_t *keeper, nuc_keeper_writer_t 
     return NUC_OK;
 }
 
+/* The end of a finished segment; without its index too, which a full disk has no room
+ * for. */
+static nuc_rc_t nuc_keeper_summary(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *writer,
+                                   size_t i, nuc_index_summary_t *summary, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    uint64_t first = keeper->segments.firsts[i];
+
+    rc = nuc_index_summary(keeper->sys, keeper->path, &writer->id, first, summary, err);
+    if (rc != NUC_NOT_FOUND) {
+        return rc;
+    }
+
+    *summary = (nuc_index_summary_t){.first = first};
+
+    return nuc_keeper_segment_end(keeper, writer, i, &summary->end, err);
+}
+
 static nuc_rc_t nuc_keeper_remove_of(nuc_log_keeper_t *keeper,
                                      nuc_keeper_writer_t *writer,
                                      const nuc_log_consumer_t *consumers, size_t count,
                                      nuc_err_t *err)
 {
-    size_t i, removed = 0;
+    size_t i, finished;
     nuc_rc_t rc;
     nuc_index_summary_t summary;
 
@@ -864,28 +882,18 @@ static nuc_rc_t nuc_keeper_remove_of(nuc_log_keeper_t *keeper,
         return rc == NUC_NOT_FOUND ? NUC_OK : rc;
     }
 
-    for (i = 0; i < keeper->segments.count; i++) {
-        if (keeper->segments.firsts[i] > writer->sealed) {
-            break;
-        }
+    nuc_keeper_read_head(keeper, &writer->id);
+    finished = nuc_keeper_finished(keeper, writer);
 
-        rc = nuc_index_summary(keeper->sys, keeper->path, &writer->id,
-                               keeper->segments.firsts[i], &summary, err);
-
-        if (rc == NUC_NOT_FOUND) {
-            /* damaged since: seal it again in the next round */
-            writer->sealed = keeper->segments.firsts[i] - 1;
-            writer->settled = 0;
-            return NUC_OK;
-        }
-
+    for (i = 0; i < finished; i++) {
+        rc = nuc_keeper_summary(keeper, writer, i, &summary, err);
         if (rc != NUC_OK) {
             return rc;
         }
 
         if (summary.end > summary.first &&
             !nuc_keeper_passed(&writer->id, summary.end, consumers, count)) {
-            break;
+            return NUC_OK;
         }
 
         rc = nuc_keeper_remove_segment(keeper, writer, keeper->segments.firsts[i],
@@ -893,15 +901,9 @@ static nuc_rc_t nuc_keeper_remove_of(nuc_log_keeper_t *keeper,
         if (rc != NUC_OK) {
             return rc;
         }
-
-        removed++;
     }
 
-    if (writer->settled && removed == keeper->segments.count) {
-        return nuc_keeper_retire(keeper, writer, err);
-    }
-
-    return NUC_OK;
+    return writer->settled ? nuc_keeper_retire(keeper, writer, err) : NUC_OK;
 }
 
 nuc_rc_t nuc_log_keeper_remove(nuc_log_keeper_t *keeper,

@@ -892,7 +892,11 @@ static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err)
 
     if (sys->mkdir(sys, made, NUC_LOG_DIR_MODE) == -1) {
         rc = nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", made);
-        nuc_err_hint(err, "nginx's user must be able to write \"%.100s\"", log->dir);
+
+        if (err->sys_errno == EACCES) {
+            nuc_err_hint(err, "nginx's user must be able to write \"%.100s\"", log->dir);
+        }
+
         return rc;
     }
 
