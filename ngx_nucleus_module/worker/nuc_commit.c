@@ -331,7 +331,8 @@ nuc_rc_t nuc_commit_read(const nuc_sys_t *sys, const char *dir, nuc_commit_t *co
     rc = nuc_fs_read_file(sys, path, NUC_COMMIT_MAX, &text, err);
     if (rc != NUC_OK) {
         nuc_buf_free(&text);
-        return rc;
+        return rc != NUC_NOT_FOUND ? rc
+                                   : nuc_err_set(err, rc, "there is no \"%s\"", path);
     }
 
     rc = nuc_commit_decode((nuc_str_t){text.data, text.len}, commit, &cause);
@@ -364,6 +365,7 @@ nuc_rc_t nuc_commit_write(const nuc_sys_t *sys, const char *dir,
 {
     nuc_rc_t rc;
     nuc_buf_t text;
+    nuc_err_t cause;
 
     text = NUC_BUF_INIT;
     nuc_commit_encode(commit, &text);
@@ -374,8 +376,12 @@ nuc_rc_t nuc_commit_write(const nuc_sys_t *sys, const char *dir,
     }
 
     rc = nuc_fs_replace(sys, dir, NUC_COMMIT_NAME, (nuc_str_t){text.data, text.len}, 0640,
-                        "commit-file", "commit-dir", err);
+                        "commit-file", "commit-dir", &cause);
     nuc_buf_free(&text);
+
+    if (rc != NUC_OK) {
+        nuc_err_set(err, rc, "commit in \"%s\": %s", dir, cause.message);
+    }
 
     return rc;
 }

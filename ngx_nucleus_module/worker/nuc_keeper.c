@@ -235,29 +235,49 @@ static void nuc_keeper_say(nuc_keeper_trouble_t *trouble, const char *msg,
     nuc_worker_log_error(NUC_LEVEL_ERROR, msg, err);
 }
 
+static nuc_rc_t nuc_keeper_open_process(nuc_process_t *process,
+                                        const nuc_worker_conf_t *conf,
+                                        nuc_keeper_t *keeper, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+
+    rc = nuc_process_wait_dir(process, conf->queue, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_keeper_open(keeper, &nuc_sys_posix, conf->state, conf->queue, nuc_keeper_log,
+                         NULL, err);
+    if (rc == NUC_BUSY) {
+        nuc_err_hint(err,
+                     "one worker to a queue: another one's keeper does not know of these "
+                     "pipelines and removes what they have not read");
+    }
+
+    return rc;
+}
+
 static nuc_rc_t nuc_keeper_begin(nuc_process_t *process, const nuc_worker_conf_t *conf,
                                  nuc_keeper_t *keeper)
 {
+    unsigned waited;
     nuc_rc_t rc;
     nuc_err_t err;
     nuc_keeper_trouble_t trouble;
 
     trouble.said = 0;
 
-    for (/* void */; /* void */; /* void */) {
-
-        rc = nuc_process_wait_dir(process, conf->queue, &err);
-
-        if (rc == NUC_OK) {
-            rc = nuc_keeper_open(keeper, &nuc_sys_posix, conf->state, conf->queue,
-                                 nuc_keeper_log, NULL, &err);
-        }
+    for (waited = 0; /* void */; waited += NUC_KEEPER_POLL) {
+        rc = nuc_keeper_open_process(process, conf, keeper, &err);
 
         if (rc == NUC_OK || rc == NUC_CLOSED) {
             return rc;
         }
 
-        nuc_keeper_say(&trouble, "keeper cannot start", &err);
+        /* at first it is the keeper of the worker before, which is ending */
+        if (rc != NUC_BUSY || waited > NUC_DRAIN_MAX * 1000) {
+            nuc_keeper_say(&trouble, "keeper cannot start", &err);
+        }
 
         if (nuc_process_wait(process, NUC_KEEPER_POLL)) {
             return NUC_CLOSED;

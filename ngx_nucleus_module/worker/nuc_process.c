@@ -111,7 +111,7 @@ int nuc_process_wait(nuc_process_t *process, int ms)
         process->stopping = 1;
 
         /* an orphan has nobody who would end it */
-        alarm(NUC_DRAIN_MAX);
+        alarm(NUC_DRAIN_MAX + 2);
     }
 
     return process->stopping;

@@ -658,6 +658,235 @@ static void test_forget(void)
     }
 }
 
+/* Without the simulator: what a pipeline reads, and when it commits. */
+
+typedef struct {
+    nuc_worker_conf_t conf;
+    nuc_pipeline_t *pipeline;
+    unsigned lost; /* as reported */
+    nuc_err_t err;
+} plain_t;
+
+static void report_lost(void *ctx, const nuc_err_t *err, uint64_t lost)
+{
+    (void) err;
+    ((plain_t *) ctx)->lost += (unsigned) lost;
+}
+
+static nuc_rc_t plain_open(plain_t *p, const char *options)
+{
+    char text[512];
+    nuc_rc_t rc;
+    nuc_pipeline_options_t pipeline_options;
+
+    memset(p, 0, sizeof(*p));
+    snprintf(text, sizeof(text),
+             "queue log { path queue; } pipeline store { %s sink file { path store; } }",
+             options);
+
+    rc = nuc_worker_conf_parse(nuc_str(text), "test", &p->conf, &p->err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_state_create(&nuc_sys_posix, "state", &p->err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_state_register(&nuc_sys_posix, "state", "queue", &p->conf.pipelines[0],
+                                &p->err);
+    }
+
+    pipeline_options = (nuc_pipeline_options_t){
+        .sys = &nuc_sys_posix,
+        .conf = &p->conf.pipelines[0],
+        .state = "state",
+        .queue = "queue",
+        .report = report_lost,
+        .ctx = p,
+    };
+
+    return rc != NUC_OK ? rc
+                        : nuc_pipeline_open(&pipeline_options, &p->pipeline, &p->err);
+}
+
+static void plain_close(plain_t *p)
+{
+    nuc_pipeline_close(p->pipeline);
+    nuc_worker_conf_free(&p->conf);
+}
+
+static const nuc_counts_t *plain_counts(const plain_t *p)
+{
+    return &nuc_pipeline_commit(p->pipeline)->counts;
+}
+
+static void test_latest(void)
+{
+    plain_t p;
+
+    begin("run");
+    is_int(plain_open(&p, "start latest;"), NUC_OK, "start latest");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "drained");
+    is_int((long long) plain_counts(&p)->read, 0, "what was there is not read");
+    plain_close(&p);
+
+    write_log("queue", 3, 7);
+    is_int(plain_open(&p, "start latest;"), NUC_OK, "opened again, with a new writer");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "drained");
+    is_int((long long) plain_counts(&p)->read, 4, "what came since is read");
+    plain_close(&p);
+}
+
+static void test_filters(void)
+{
+    plain_t p;
+
+    begin("run");
+    is_int(plain_open(&p, "tenants no* west; kinds json; batch_events 4;"), NUC_OK,
+           "filters");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "drained");
+    is_int((long long) plain_counts(&p)->read, RECORDS, "all are read");
+    is_int((long long) plain_counts(&p)->delivered, 2 * RECORDS / 3,
+           "two thirds delivered");
+    is_int((long long) plain_counts(&p)->filtered, RECORDS / 3, "one third filtered");
+    plain_close(&p);
+
+    is_int(plain_open(&p, "streams other;"), NUC_OK, "nothing passes the filter");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "drained");
+    is_int((long long) plain_counts(&p)->read, RECORDS, "none is read twice");
+    plain_close(&p);
+}
+
+static void test_batches(void)
+{
+    int did;
+    plain_t p;
+    uint64_t generation;
+
+    begin("run");
+    is_int(plain_open(&p, "batch_time 1s;"), NUC_OK, "a batch by time");
+    generation = nuc_pipeline_commit(p.pipeline)->generation;
+
+    is_int(nuc_pipeline_wait(p.pipeline, 0, 50), 50, "nothing is due");
+    is_int(nuc_pipeline_step(p.pipeline, 5000000, 0, &did, &p.err), NUC_OK, "a step");
+    ok(did, "has read");
+    is_int(nuc_pipeline_step(p.pipeline, 5999999, 0, &did, &p.err), NUC_OK,
+           "before its time");
+    ok(!did && nuc_pipeline_commit(p.pipeline)->generation == generation,
+       "nothing is committed");
+    is_int(nuc_pipeline_wait(p.pipeline, 5990000, 50), 11, "it is due soon");
+    is_int(nuc_pipeline_step(p.pipeline, 6000000, 0, &did, &p.err), NUC_OK,
+           "at its time");
+    ok(did && plain_counts(&p)->read == RECORDS, "it is committed");
+    is_int(nuc_pipeline_wait(p.pipeline, 7000000, 50), 50, "nothing is due any more");
+    plain_close(&p);
+
+    begin("run");
+    is_int(plain_open(&p, "batch_events 7;"), NUC_OK, "a batch by number");
+    is_int(nuc_pipeline_step(p.pipeline, 0, 0, &did, &p.err), NUC_OK, "a step");
+    is_int((long long) plain_counts(&p)->read, 7, "it is committed when it is full");
+    plain_close(&p);
+
+    begin("run");
+    is_int(plain_open(&p, "batch_size 1k;"), NUC_OK, "a batch by size");
+    is_int(nuc_pipeline_step(p.pipeline, 0, 0, &did, &p.err), NUC_OK, "a step");
+    ok(plain_counts(&p)->read > 1 && plain_counts(&p)->read < 10,
+       "it is committed when full");
+    plain_close(&p);
+}
+
+/* A byte of a record in the middle of the first segment of the first writer. */
+static void damage_log(void)
+{
+    DIR *dir;
+    int found = 0;
+    char path[NUC_PATH_MAX];
+    FILE *file;
+    struct dirent *entry;
+
+    dir = opendir("queue");
+
+    while (dir != NULL && !found && (entry = readdir(dir)) != NULL) {
+        snprintf(path, sizeof(path), "queue/%s/00000000000000000001.seg", entry->d_name);
+        file = fopen(path, "r+");
+
+        if (file != NULL) {
+            found = fseek(file, 64 + 24 + 8, SEEK_SET) == 0 && fputc('!', file) == '!';
+            fclose(file);
+        }
+    }
+
+    closedir(dir);
+    ok(found, "a record is damaged");
+}
+
+static void test_damage(void)
+{
+    plain_t p;
+
+    begin("run");
+    damage_log();
+    is_int(plain_open(&p, "batch_events 4;"), NUC_OK, "a damaged log");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "drained");
+    is_int((long long) plain_counts(&p)->read, RECORDS, "the books have all");
+    is_int((long long) plain_counts(&p)->corrupt, 1, "one is corrupt");
+    is_int((long long) plain_counts(&p)->delivered, RECORDS - 1,
+           "its neighbours are delivered");
+    is_int(p.lost, 1, "and it was reported");
+    plain_close(&p);
+}
+
+/* What the keeper may not touch. */
+static void test_keeper(void)
+{
+    run_t run = {.sys = &nuc_sys_posix};
+    plain_t p;
+    nuc_err_t err;
+    nuc_keeper_t keeper;
+
+    begin("run");
+    is_int(plain_open(&p, ""), NUC_OK, "a pipeline");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "that has read all");
+    plain_close(&p);
+
+    ok(mkdir("state/pipelines/other", 0750) == 0, "and one that has no commit");
+    is_int(nuc_keeper_open(&keeper, &nuc_sys_posix, "state", "queue", count_report, &run,
+                           &err),
+           NUC_OK, "the keeper");
+    is_int(nuc_keeper_round(&keeper, &err), NUC_NOT_FOUND, "says so: %s", err.message);
+    is_int(nuc_keeper_round(&keeper, &err), NUC_NOT_FOUND, "and again");
+    is_int(run.reports, 0, "and removes nothing");
+
+    is_int(nuc_state_forget(&nuc_sys_posix, "state", "other", &err), NUC_OK,
+           "it is forgotten");
+    is_int(nuc_keeper_round(&keeper, &err), NUC_OK, "the keeper goes on");
+    ok(run.reports > 0, "and removes what was read");
+    nuc_keeper_close(&keeper);
+
+    is_int(nuc_state_forget(&nuc_sys_posix, "state", "other", &err), NUC_NOT_FOUND,
+           "it cannot be forgotten twice");
+}
+
+static void test_lost_commit(void)
+{
+    plain_t p;
+
+    begin("run");
+    is_int(plain_open(&p, ""), NUC_OK, "a pipeline");
+    plain_close(&p);
+
+    ok(unlink("state/pipelines/store/commit") == 0, "its commit is gone");
+    is_int(plain_open(&p, ""), NUC_OK,
+           "and nothing else was there: it is registered anew");
+    plain_close(&p);
+
+    ok(unlink("state/pipelines/store/commit") == 0, "it is gone again");
+    copy_file("/dev/null", "state/pipelines/store/lock");
+    is_int(plain_open(&p, ""), NUC_CORRUPT, "but it had run: %s", p.err.message);
+    ok(strstr(p.err.hint, "--forget") != NULL, "with a hint: %s", p.err.hint);
+    nuc_worker_conf_free(&p.conf);
+}
+
 /* Makes the directory of the test where it costs least. */
 static int make_top(const char *in)
 {
@@ -692,6 +921,12 @@ int main(void)
     (void) operations(0);
     total = operations(1);
 
+    test_latest();
+    test_filters();
+    test_batches();
+    test_damage();
+    test_keeper();
+    test_lost_commit();
     test_failures(total);
     test_kills(total);
     test_power(total);
