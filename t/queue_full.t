@@ -66,7 +66,7 @@ sub stored {
 # ---- small and large bodies, without a worker and with it
 
 for my $size (1000, 300_000) {
-    my $t = Nucleus::Test->new(queue_options => 'max_size=4m min_free=0 segment=512k');
+    my $t = Nucleus::Test->new(queue_options => 'max_size=2m min_free=0 segment=256k');
     my %acked;
 
     $t->start_nginx or die "nginx does not start\n";
@@ -74,10 +74,10 @@ for my $size (1000, 300_000) {
     my $r = fill($t, \%acked, $size, 10_000);
     $t->is_problem($r, 503, 'queue-full', {}, "$size bytes: full");
     like($r->header('Retry-After'), qr/^[1-9]\d*$/, 'Retry-After');
-    cmp_ok(queue_size($t), '>=', 4 << 20, 'not before max_size is reached');
+    cmp_ok(queue_size($t), '>=', 2 << 20, 'not before max_size is reached');
 
     # the flusher looks once a second, and after each group that may fill it up
-    cmp_ok(queue_size($t), '<', 6 << 20, 'and not long after');
+    cmp_ok(queue_size($t), '<', 4 << 20, 'and not long after');
 
     my $before = queue_size($t);
     fill($t, \%acked, $size, 1) for 1 .. 20;
@@ -93,7 +93,7 @@ for my $size (1000, 300_000) {
     ok(fill($t, \%acked, $size, 1)->status == 202, 'taken again as the worker drains, without a reload');
 
     # round and round
-    for my $round (1 .. 3) {
+    for my $round (1 .. 2) {
         $r = fill($t, \%acked, $size, 20_000 / ($size > 1000 ? 100 : 1));
         $t->wait_ready;
     }
@@ -110,7 +110,7 @@ for my $workers (1, 2) {
 
     $t->start;
 
-    for my $round (1 .. 3) {
+    for my $round (1 .. 2) {
         my $r = fill($t, \%acked, 20_000, 2000);
         is($r->status, 503, "$workers nginx processes, one segment, round $round: full");
         $t->wait_ready(20) or last;
