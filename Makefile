@@ -87,8 +87,9 @@ $(B)/nucleus-worker: $(B)/obj/worker/nuc_worker_main.o $(B)/libnucleus.a
 
 # unit tests: t/unit/test_*.c, each a program that prints TAP; bench_*.c measure; the others are
 # their helpers
-.PHONY: unit
+.PHONY: unit bench-programs
 unit: $(UNIT_TESTS) $(UNIT_BENCHES)
+bench-programs: $(UNIT_BENCHES)
 $(B)/unit/%.o: t/unit/%.c
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
@@ -205,7 +206,7 @@ torture:
 .PHONY: bench
 bench:
 	@$(deps) bench
-	@$(MAKE) -j$(JOBS) all unit
+	@$(MAKE) -j$(JOBS) all bench-programs
 	@B='$(B)' tools/bench $(BENCH)
 
 ## coverage: the share of the lines that the tests reach; details in coverage/index.html
