@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "nuc_utf8.h"
+
 #define NUC_BUF_FIRST 256 /* bytes of the first allocation */
 
 uint8_t *nuc_buf_reserve(nuc_buf_t *buf, size_t more)
@@ -105,56 +107,7 @@ static const char nuc_json_escape[256] = {
     ['"'] = '"',     ['\\'] = '\\', [0x80 ... 0xff] = 'm',
 };
 
-/*
- * The length of the UTF-8 sequence (RFC 3629, section 4) that begins at p, whose first
- * byte is over 0x7f.  *valid = 0: the length of what is wrong, up to the byte that made
- * it so.
- */
-static size_t nuc_utf8_sequence(const uint8_t *p, const uint8_t *end, int *valid)
-{
-    size_t i, len;
-    uint8_t low, high;
-
-    low = 0x80;
-    high = 0xbf;
-    *valid = 0;
-
-    if (*p < 0xc2 || *p > 0xf4) {
-        return 1;
-    }
-
-    len = *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
-
-    switch (*p) {
-    case 0xe0: /* no overlong forms */
-        low = 0xa0;
-        break;
-    case 0xed: /* no surrogates */
-        high = 0x9f;
-        break;
-    case 0xf0: /* no overlong forms */
-        low = 0x90;
-        break;
-    case 0xf4: /* up to U+10FFFF */
-        high = 0x8f;
-        break;
-    }
-
-    for (i = 1; i < len; i++) {
-        if (p + i == end || p[i] < low || p[i] > high) {
-            return i;
-        }
-
-        low = 0x80;
-        high = 0xbf;
-    }
-
-    *valid = 1;
-    return len;
-}
-
-/* Append the escape of the byte at p, or its multi-byte sequence; returns the bytes it
- * took. */
+/* Append the byte at p escaped, or its multi-byte sequence; returns the bytes taken. */
 static size_t nuc_buf_json_special(nuc_buf_t *buf, const uint8_t *p, const uint8_t *end)
 {
     static const char hex[] = "0123456789abcdef";
@@ -170,11 +123,11 @@ static size_t nuc_buf_json_special(nuc_buf_t *buf, const uint8_t *p, const uint8
 
         if (valid) {
             nuc_buf_append(buf, p, len);
-        } else {
-            nuc_buf_append(buf, "\xef\xbf\xbd", 3);
+            return len;
         }
 
-        return len;
+        nuc_buf_append(buf, "\xef\xbf\xbd", 3);
+        return len != 0 ? len : 1;
 
     case 'u':
         memcpy(text, "\\u00", 4);

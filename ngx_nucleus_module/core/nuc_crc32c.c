@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "nuc_le.h"
+
 #define BIT(i, n, remainder) (((i) >> n) % 2 ? remainder : 0)
 
 #define E(i, b0, b1, b2, b3, b4, b5, b6, b7)                                             \
@@ -49,12 +51,6 @@ static const uint32_t nuc_crc_table[8][256] = {
     {X256(T4)}, {X256(T5)}, {X256(T6)}, {X256(T7)},
 };
 
-static uint32_t nuc_crc_load32(const uint8_t *p)
-{
-    return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16 |
-           (uint32_t) p[3] << 24;
-}
-
 uint32_t nuc_crc32c_portable(uint32_t crc, const void *data, size_t len)
 {
     uint32_t low, high;
@@ -66,8 +62,8 @@ uint32_t nuc_crc32c_portable(uint32_t crc, const void *data, size_t len)
     crc = ~crc;
 
     for (/* void */; len >= 8; len -= 8, p += 8) {
-        low = nuc_crc_load32(p) ^ crc;
-        high = nuc_crc_load32(p + 4);
+        low = nuc_le32(p) ^ crc;
+        high = nuc_le32(p + 4);
 
         crc = t[7][low & 0xff] ^ t[6][low >> 8 & 0xff] ^ t[5][low >> 16 & 0xff] ^
               t[4][low >> 24] ^ t[3][high & 0xff] ^ t[2][high >> 8 & 0xff] ^

@@ -2,6 +2,7 @@
 
 #include <openssl/evp.h>
 
+#include "nuc_le.h"
 #include "nuc_time.h"
 #include "nuc_uuid.h"
 
@@ -39,27 +40,6 @@ const char *nuc_attr_name(nuc_attr_t attr)
     return (unsigned) attr < NUC_ATTR_COUNT ? nuc_attr_names[attr] : NULL;
 }
 
-static uint8_t *nuc_put(uint8_t *out, uint64_t value, unsigned bytes)
-{
-    for (/* void */; bytes != 0; bytes--) {
-        *out++ = (uint8_t) value;
-        value >>= 8;
-    }
-
-    return out;
-}
-
-static uint64_t nuc_get(const uint8_t *p, unsigned bytes)
-{
-    uint64_t value;
-
-    for (value = 0; bytes != 0; bytes--) {
-        value = value << 8 | p[bytes - 1];
-    }
-
-    return value;
-}
-
 static size_t nuc_record_attrs_len(const nuc_record_t *rec)
 {
     size_t len;
@@ -94,18 +74,20 @@ uint8_t *nuc_record_encode(const nuc_record_t *rec, uint8_t *out)
 {
     unsigned i;
 
-    out = nuc_put(out, NUC_RECORD_VERSION, 1);
-    out = nuc_put(out, rec->kind, 1);
-    out = nuc_put(out, NUC_RECORD_FIXED_LEN, 2);
-    out = nuc_put(out, nuc_record_attrs_len(rec), 4);
-    out = nuc_put_bytes(out, rec->rid, NUC_RID_LEN);
-    out = nuc_put(out, rec->received, 8);
+    out[0] = NUC_RECORD_VERSION;
+    out[1] = (uint8_t) rec->kind;
+    nuc_le16_put(out + 2, NUC_RECORD_FIXED_LEN);
+    nuc_le32_put(out + 4, (uint32_t) nuc_record_attrs_len(rec));
+    memcpy(out + 8, rec->rid, NUC_RID_LEN);
+    nuc_le64_put(out + 24, rec->received);
+    out += NUC_RECORD_FIXED_LEN;
 
     for (i = 0; i < NUC_ATTR_COUNT; i++) {
         if (rec->attr[i].len != 0) {
-            out = nuc_put(out, i, 2);
-            out = nuc_put(out, 0, 2);
-            out = nuc_put(out, rec->attr[i].len, 4);
+            nuc_le16_put(out, (uint16_t) i);
+            nuc_le16_put(out + 2, 0);
+            nuc_le32_put(out + 4, (uint32_t) rec->attr[i].len);
+            out += NUC_ATTR_HEAD_LEN;
             out = nuc_put_bytes(out, rec->attr[i].data, rec->attr[i].len);
         }
     }
@@ -117,22 +99,22 @@ static nuc_rc_t nuc_record_decode_attrs(nuc_str_t attrs, nuc_record_t *rec,
                                         nuc_err_t *err)
 {
     size_t len;
-    uint64_t number;
+    unsigned number;
 
     while (attrs.len != 0) {
         if (attrs.len < NUC_ATTR_HEAD_LEN) {
             return nuc_err_set(err, NUC_CORRUPT, "record's attributes are cut short");
         }
 
-        number = nuc_get(attrs.data, 2);
-        len = (size_t) nuc_get(attrs.data + 4, 4);
+        number = nuc_le16(attrs.data);
+        len = nuc_le32(attrs.data + 4);
         attrs.data += NUC_ATTR_HEAD_LEN;
         attrs.len -= NUC_ATTR_HEAD_LEN;
 
         if (len > attrs.len) {
             return nuc_err_set(err, NUC_CORRUPT,
                                "attribute %u of %zu bytes leads out of the record",
-                               (unsigned) number, len);
+                               number, len);
         }
 
         if (number < NUC_ATTR_COUNT && len != 0) {
@@ -164,8 +146,8 @@ nuc_rc_t nuc_record_decode(nuc_str_t payload, nuc_record_t *rec, nuc_err_t *err)
         return NUC_CORRUPT;
     }
 
-    fixed_len = (size_t) nuc_get(p + 2, 2);
-    attrs_len = (size_t) nuc_get(p + 4, 4);
+    fixed_len = nuc_le16(p + 2);
+    attrs_len = nuc_le32(p + 4);
 
     if (p[1] == 0 || fixed_len < NUC_RECORD_FIXED_LEN || fixed_len > payload.len ||
         attrs_len > payload.len - fixed_len) {
@@ -179,7 +161,7 @@ nuc_rc_t nuc_record_decode(nuc_str_t payload, nuc_record_t *rec, nuc_err_t *err)
     memset(rec, 0, sizeof(*rec));
     rec->kind = (nuc_kind_t) p[1];
     memcpy(rec->rid, p + 8, NUC_RID_LEN);
-    rec->received = nuc_get(p + 24, 8);
+    rec->received = nuc_le64(p + 24);
     rec->data.data = p + fixed_len + attrs_len;
     rec->data.len = payload.len - fixed_len - attrs_len;
 

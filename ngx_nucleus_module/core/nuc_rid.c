@@ -3,6 +3,8 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
+#include "nuc_le.h"
+
 #define NUC_RID_GATHER 512 /* short fields are hashed in one call */
 
 struct nuc_rid_hasher_s {
@@ -73,23 +75,13 @@ static void nuc_rid_bytes(nuc_rid_hasher_t *hasher, const void *data, size_t len
     }
 }
 
-/* Little-endian, 8 bytes. */
-static void nuc_rid_number(nuc_rid_hasher_t *hasher, uint64_t value)
-{
-    unsigned i;
-    uint8_t bytes[8];
-
-    for (i = 0; i < sizeof(bytes); i++) {
-        bytes[i] = (uint8_t) (value >> 8 * i);
-    }
-
-    nuc_rid_bytes(hasher, bytes, sizeof(bytes));
-}
-
 /* The field's length, then its bytes. */
 static void nuc_rid_field(nuc_rid_hasher_t *hasher, nuc_str_t field)
 {
-    nuc_rid_number(hasher, field.len);
+    uint8_t len[8];
+
+    nuc_le64_put(len, field.len);
+    nuc_rid_bytes(hasher, len, sizeof(len));
     nuc_rid_bytes(hasher, field.data, field.len);
 }
 
@@ -133,12 +125,9 @@ nuc_rc_t nuc_rid_from_id(nuc_rid_hasher_t *hasher, nuc_str_t tenant, nuc_str_t s
 nuc_rc_t nuc_rid_from_key(nuc_rid_hasher_t *hasher, nuc_str_t tenant, nuc_str_t stream,
                           nuc_str_t key, uint32_t index, uint8_t rid[NUC_RID_LEN])
 {
-    unsigned i;
     uint8_t bytes[4];
 
-    for (i = 0; i < sizeof(bytes); i++) {
-        bytes[i] = (uint8_t) (index >> 8 * i);
-    }
+    nuc_le32_put(bytes, index);
 
     nuc_rid_begin(hasher);
     nuc_rid_field(hasher, tenant);
