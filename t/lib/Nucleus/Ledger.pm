@@ -306,6 +306,33 @@ sub compare {
     return (\%times, \@wrong);
 }
 
+# Is each event stored as often as its answer allows?  Adds to what is wrong, returns the books.
+sub judge {
+    my ($self, $event, $times, $wrong) = @_;
+
+    my %books = (events => scalar keys %$event);
+
+    for my $id (sort keys %$event) {
+        my ($status, $problem) = @{ $event->{$id} }{qw(status problem)};
+        my $stored = $times->{$id} // 0;
+
+        if ($status == 202) {
+            $books{acknowledged}++;
+            push @$wrong, "$id was acknowledged and is stored $stored times" if $stored != 1;
+
+        } elsif ($status == 0 || $problem eq 'outcome-unknown') {
+            $books{"in doubt, stored $stored times"}++;
+            push @$wrong, "$id (in doubt) is stored $stored times" if $stored > 1;
+
+        } else {
+            $books{"refused with $status"}++;
+            push @$wrong, "$id was refused ($status, $problem) and is stored $stored times" if $stored;
+        }
+    }
+
+    return \%books;
+}
+
 # Wait until all that was acknowledged is stored, then compare.  The store is given to tests that
 # have another one.
 sub check {
@@ -326,30 +353,13 @@ sub check {
         return !grep { !$times->{$_} } @acked;
     });
 
-    my %times = %$times;
-    my @wrong = @$wrong;
-    my %books = (acknowledged => scalar @acked, events => scalar keys %$event);
+    my $books = $self->judge($event, $times, $wrong);
 
-    for my $id (sort keys %$event) {
-        my ($status, $problem) = @{ $event->{$id} }{qw(status problem)};
-        my $times = $times{$id} // 0;
+    Test::More::note("$name: ", join ', ', map { "$_: $books->{$_}" } sort keys %$books);
+    Test::More::ok(!@$wrong, "$name: the store agrees with the ledger")
+        or Test::More::diag(join "\n", scalar(@$wrong) . ' wrong', @$wrong > 20 ? @$wrong[ 0 .. 19 ] : @$wrong);
 
-        if ($status == 202) {
-            push @wrong, "$id was acknowledged and is stored $times times" if $times != 1;
-        } elsif ($status == 0 || $problem eq 'outcome-unknown') {
-            $books{"in doubt, stored $times times"}++;
-            push @wrong, "$id (in doubt) is stored $times times" if $times > 1;
-        } else {
-            $books{"refused with $status"}++;
-            push @wrong, "$id was refused ($status, $problem) and is stored $times times" if $times;
-        }
-    }
-
-    Test::More::note("$name: ", join ', ', map { "$_: $books{$_}" } sort keys %books);
-    Test::More::ok(!@wrong, "$name: the store agrees with the ledger")
-        or Test::More::diag(join "\n", scalar(@wrong) . ' wrong', @wrong > 20 ? @wrong[ 0 .. 19 ] : @wrong);
-
-    return \%books;
+    return $books;
 }
 
 1;
