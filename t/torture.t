@@ -74,7 +74,7 @@ $t->start_worker or die "nucleus-worker does not start\n";
 
 srand($seed);
 
-my $storm = Nucleus::Ledger->new($t, seed => $seed + 1, name => 'storm');
+my $storm = Nucleus::Ledger->new($t, seed => $seed + 1, name => 'storm', senders => 6, pause => 0.01);
 
 sub start_nginx_again {
     $t->start_nginx(ready => 0, @env) or die "nginx does not start again\n";
