@@ -21,8 +21,6 @@
 #define NGX_HTTP_NUCLEUS_MIN_EXIT_TIME  200
 
 
-static ngx_int_t ngx_http_nucleus_sync_path(ngx_cycle_t *cycle,
-    ngx_path_t *path);
 static ngx_int_t ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf);
 static ngx_int_t ngx_http_nucleus_init_queue(ngx_cycle_t *cycle,
@@ -51,6 +49,7 @@ ngx_http_nucleus_process_t  ngx_http_nucleus_process;
 ngx_int_t
 ngx_http_nucleus_init_module(ngx_cycle_t *cycle)
 {
+    nuc_err_t                      err;
     ngx_http_nucleus_main_conf_t  *nmcf;
 
     nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
@@ -59,42 +58,12 @@ ngx_http_nucleus_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    if (ngx_http_nucleus_sync_path(cycle, nmcf->path) != NGX_OK) {
-        nmcf->failed = 1;
-    }
-
-    return NGX_OK;
-}
-
-
-/* what is in a directory lasts no longer than the directory's own entry */
-
-static ngx_int_t
-ngx_http_nucleus_sync_path(ngx_cycle_t *cycle, ngx_path_t *path)
-{
-    char       parent[NUC_PATH_MAX], *p;
-    nuc_err_t  err;
-
-    ngx_memcpy(parent, path->name.data, path->name.len + 1);
-
-    p = strrchr(parent, '/');
-
-    if (p == NULL) {
-        ngx_memcpy(parent, ".", sizeof("."));
-
-    } else if (p == parent) {
-        p[1] = '\0';
-
-    } else {
-        *p = '\0';
-    }
-
-    if (nuc_fs_sync_dir(&nuc_sys_posix, parent, "http-queue-parent", &err)
+    if (nuc_log_prepare(&nuc_sys_posix, (char *) nmcf->path->name.data, &err)
         != NUC_OK)
     {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "nucleus queue \"%V\": %s",
-                      &path->name, err.message);
-        return NGX_ERROR;
+                      &nmcf->path->name, err.message);
+        nmcf->failed = 1;
     }
 
     return NGX_OK;

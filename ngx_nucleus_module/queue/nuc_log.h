@@ -24,6 +24,13 @@ typedef struct {
 } nuc_log_options_t;
 
 /*
+ * Make the entries that lead to the queue's directory durable, and the directory if it is
+ * not there.  Whoever made it has not synced it; the master process of nginx calls this
+ * with the rights to.
+ */
+nuc_rc_t nuc_log_prepare(const nuc_sys_t *sys, const char *dir, nuc_err_t *err);
+
+/*
  * Starts the flusher thread, which makes the writer's directory and then its segments;
  * does not wait for it (ready answers NUC_AGAIN until then).  Call it after fork.
  */

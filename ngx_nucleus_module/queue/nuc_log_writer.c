@@ -386,6 +386,11 @@ static int nuc_log_create_thread(nuc_log_t *log)
     return rc;
 }
 
+nuc_rc_t nuc_log_prepare(const nuc_sys_t *sys, const char *dir, nuc_err_t *err)
+{
+    return nuc_fs_make_path(sys, dir, NUC_LOG_DIR_MODE, "log-queue-dir", err);
+}
+
 nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
                       nuc_err_t *err)
 {
@@ -865,8 +870,8 @@ static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err)
     nuc_rc_t rc;
     const nuc_sys_t *sys = log->sys;
 
-    /* who made the queue's directory, nginx or an operator, has not synced it */
-    rc = nuc_fs_make_path(sys, log->dir, NUC_LOG_DIR_MODE, "log-queue-dir", err);
+    /* again: it may be another directory than the one nginx started with */
+    rc = nuc_log_prepare(sys, log->dir, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -1082,10 +1087,20 @@ static unsigned nuc_log_retry_after(const nuc_log_t *log)
     return seconds > NUC_RETRY_AFTER_MAX ? NUC_RETRY_AFTER_MAX : (unsigned) seconds;
 }
 
+/*
+ * Once full, the queue opens again with an eighth of its size free, or a sixteenth more
+ * than min_free, so that it doesn't open and shut with every segment.
+ */
 static void nuc_log_update_state(nuc_log_t *log, const nuc_err_t *space_err)
 {
     nuc_err_t err;
+    uint64_t max_size = log->options.max_size, min_free = log->options.min_free;
     const nuc_space_t *space = &log->space;
+
+    if (log->state.rc == NUC_FULL) {
+        max_size -= max_size / 8;
+        min_free = min_free > UINT64_MAX / 2 ? min_free : min_free + min_free / 16;
+    }
 
     if (log->failure.rc != NUC_OK && log->failure.rc != NUC_FULL) {
         err = log->failure;
@@ -1104,7 +1119,7 @@ static void nuc_log_update_state(nuc_log_t *log, const nuc_err_t *space_err)
         return;
     }
 
-    if (space->used >= log->options.max_size) {
+    if (space->used >= max_size) {
         nuc_err_set(&err, NUC_FULL,
                     "the queue in \"%s\" holds %llu bytes, its max_size is %llu",
                     log->dir, (unsigned long long) space->used,
@@ -1114,7 +1129,7 @@ static void nuc_log_update_state(nuc_log_t *log, const nuc_err_t *space_err)
         return;
     }
 
-    if (space->free_bytes < log->options.min_free) {
+    if (space->free_bytes < min_free) {
         nuc_err_set(&err, NUC_FULL,
                     "the file system of \"%s\" has %llu bytes free, min_free is %llu",
                     log->dir, (unsigned long long) space->free_bytes,

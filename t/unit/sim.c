@@ -61,6 +61,8 @@ struct sim_s {
     unsigned fail_count;
     int fail_error;
     unsigned short_at;
+    int has_room_limit;
+    size_t room; /* bytes */
     int sync_error;
     const char *skip;
 };
@@ -334,6 +336,17 @@ static ssize_t sim_pwrite(const nuc_sys_t *sys, int fd, const void *data, size_t
         len /= 2;
     }
 
+    if (sim->has_room_limit) {
+        len = len < sim->room ? len : sim->room;
+        sim->room -= len;
+    }
+
+    if (len == 0) {
+        sim_end(sim);
+        errno = ENOSPC;
+        return -1;
+    }
+
     n = pwrite(fd, data, len, offset);
 
     if (n > 0 && sim->fds[fd] != NULL) {
@@ -419,10 +432,11 @@ static int sim_ftruncate(const nuc_sys_t *sys, int fd, off_t len)
 /* Only ever used to reserve blocks, which changes nothing that can be read. */
 static int sim_fallocate(const nuc_sys_t *sys, int fd, int mode, off_t offset, off_t len)
 {
+    int rc = 0;
     sim_t *sim = (sim_t *) sys;
 
+    (void) fd;
     (void) offset;
-    (void) len;
 
     if (mode != FALLOC_FL_KEEP_SIZE) {
         errno = ENOSYS;
@@ -433,10 +447,14 @@ static int sim_fallocate(const nuc_sys_t *sys, int fd, int mode, off_t offset, o
         return -1;
     }
 
-    (void) fd;
+    if (sim->has_room_limit && (size_t) len > sim->room) {
+        errno = ENOSPC;
+        rc = -1;
+    }
+
     sim_end(sim);
 
-    return 0;
+    return rc;
 }
 
 static int sim_fstat(const nuc_sys_t *sys, int fd, struct stat *st)
@@ -808,6 +826,14 @@ void sim_fail_at(sim_t *sim, unsigned n, unsigned count, int error)
 void sim_short_at(sim_t *sim, unsigned n)
 {
     sim->short_at = n;
+}
+
+void sim_fill(sim_t *sim, size_t room)
+{
+    pthread_mutex_lock(&sim->mutex);
+    sim->has_room_limit = 1;
+    sim->room = room;
+    pthread_mutex_unlock(&sim->mutex);
 }
 
 void sim_fail_syncs(sim_t *sim, int error)

@@ -37,6 +37,10 @@ void sim_fail_at(sim_t *sim, unsigned n, unsigned count, int error);
 /* The n-th operation, if a write, writes but half. */
 void sim_short_at(sim_t *sim, unsigned n);
 
+/* The disk has room for so many further bytes; writes beyond are cut short, then ENOSPC.
+ */
+void sim_fill(sim_t *sim, size_t room);
+
 /* All syncs fail with "error" while it is not 0. */
 void sim_fail_syncs(sim_t *sim, int error);
 
