@@ -10,7 +10,6 @@
 
 #define SIM_SECTOR   512 /* bytes that reach the disk together or not at all */
 #define SIM_FDS      1024
-#define SIM_SITES    64
 #define SIM_MAP_LEN  4096
 #define SIM_PATH_MAX 2048
 
@@ -66,9 +65,6 @@ struct sim_s {
     int sync_error;
     const char *skip;
 };
-
-static const char *sim_sites[SIM_SITES];
-static pthread_mutex_t sim_sites_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* A bug of the simulator or its caller: no test result would mean anything. */
 static void sim_die(const char *what)
@@ -358,33 +354,9 @@ static ssize_t sim_pwrite(const nuc_sys_t *sys, int fd, const void *data, size_t
     return n;
 }
 
-static void sim_note_site(const char *site)
-{
-    int i;
-
-    pthread_mutex_lock(&sim_sites_mutex);
-
-    for (i = 0; i < SIM_SITES && sim_sites[i] != NULL; i++) {
-        if (strcmp(sim_sites[i], site) == 0) {
-            break;
-        }
-    }
-
-    if (i == SIM_SITES) {
-        errno = ENOMEM;
-        sim_die("sites");
-    }
-
-    sim_sites[i] = site;
-
-    pthread_mutex_unlock(&sim_sites_mutex);
-}
-
 static int sim_sync(const nuc_sys_t *sys, int fd, const char *site)
 {
     sim_t *sim = (sim_t *) sys;
-
-    sim_note_site(site);
 
     if (sim->skip != NULL && strcmp(sim->skip, site) == 0) {
         return 0;
@@ -846,11 +818,6 @@ void sim_fail_syncs(sim_t *sim, int error)
 void sim_skip_site(sim_t *sim, const char *site)
 {
     sim->skip = site;
-}
-
-const char *sim_site(unsigned i)
-{
-    return i < SIM_SITES ? sim_sites[i] : NULL;
 }
 
 void sim_kill(sim_t *sim)

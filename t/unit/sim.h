@@ -47,9 +47,6 @@ void sim_fail_syncs(sim_t *sim, int error);
 /* Syncs of that site do nothing and say that they did; NULL: none. */
 void sim_skip_site(sim_t *sim, const char *site);
 
-/* The i-th site that was called since the program began, or NULL. */
-const char *sim_site(unsigned i);
-
 /* The process is gone: its descriptors and locks are, what it wrote is in the page cache.
  */
 void sim_kill(sim_t *sim);

@@ -817,6 +817,17 @@ static const char *run_all(const scenario_t *scenario, const char *skip, unsigne
     return NULL;
 }
 
+/* Every sync of queue/; those of worker/ and sink/ are left out in test_pipeline.c and
+   test_sink_file.c, and `make check` finds the one that is in none of them. */
+static const char *const log_sites[] = {
+    "log-group",           "log-take-back",
+    "log-probe",           "log-new-segment",
+    "log-new-writer",      "log-queue-dir",
+    "log-recovery",        "log-removal",
+    "log-quarantine-copy", "log-quarantine-entry",
+    "log-quarantine-dir",
+};
+
 static void test_site(const char *site)
 {
     size_t i;
@@ -837,9 +848,9 @@ static void test_site(const char *site)
 int main(int argc, char **argv)
 {
     int ended;
-    size_t i, tried = 0;
+    size_t i;
     unsigned runs, at;
-    const char *what, *site;
+    const char *what;
 
     /* test_power SITE, or test_power OPERATION SEED, to look at one thing */
     if (argc == 2) {
@@ -866,15 +877,9 @@ int main(int argc, char **argv)
         }
     }
 
-    for (i = 0; (site = sim_site((unsigned) i)) != NULL; i++) {
-        /* those of the worker and its sink are left out in test_pipeline.c */
-        if (strncmp(site, "log-", 4) == 0) {
-            test_site(site);
-            tried++;
-        }
+    for (i = 0; i < sizeof(log_sites) / sizeof(log_sites[0]); i++) {
+        test_site(log_sites[i]);
     }
-
-    ok(tried >= 10, "%zu syncs of the log were met", tried);
 
     return tap_done();
 }
