@@ -334,16 +334,22 @@ sub ended {
     return 1;
 }
 
-# What /proc says of all processes: pid => { ppid, pgrp, state, comm }.
+# What /proc says of all processes: pid => { ppid, pgrp, comm, alive }.  One whose first thread has
+# ended lives on, with its files and sockets, until its last thread has.
 sub processes {
     my %found;
 
     for my $file (glob '/proc/[0-9]*/stat') {
         open my $fh, '<', $file or next;
         my $line = <$fh> // next;
-        my ($pid, $comm, $state, $ppid, $pgrp) =
-            $line =~ /^(\d+) \((.*)\) (\S) (\d+) (\d+)/s or next;
-        $found{$pid} = { ppid => $ppid, pgrp => $pgrp, state => $state, comm => $comm };
+        my ($pid, $comm, $rest) = $line =~ /^(\d+) \((.*)\) (\S .*)/s or next;
+        my ($state, $ppid, $pgrp, $threads) = (split ' ', $rest)[ 0, 1, 2, 17 ];
+        $found{$pid} = {
+            ppid  => $ppid,
+            pgrp  => $pgrp,
+            comm  => $comm,
+            alive => $state ne 'Z' || $threads > 1,
+        };
     }
 
     return \%found;
@@ -355,8 +361,7 @@ sub group {
 
     my $all = processes();
 
-    return grep { $all->{$_}{pgrp} == $pgrp && $all->{$_}{state} ne 'Z' } sort { $a <=> $b }
-        keys %$all;
+    return grep { $all->{$_}{pgrp} == $pgrp && $all->{$_}{alive} } sort { $a <=> $b } keys %$all;
 }
 
 # The living children of a daemon, those alone whose name matches.
@@ -368,7 +373,7 @@ sub children {
 
     return grep {
                $all->{$_}{ppid} == $parent
-            && $all->{$_}{state} ne 'Z'
+            && $all->{$_}{alive}
             && (!defined $match || $all->{$_}{comm} =~ $match)
     } sort { $a <=> $b } keys %$all;
 }
