@@ -25,18 +25,16 @@
 
 #include "nuc_buf.h"
 #include "nuc_log.h"
+#include "nuc_log_append.h"
 #include "nuc_log_file.h"
+#include "nuc_log_space.h"
 #include "nuc_time.h"
 
 /* A gather buffer that a burst made larger than this is given back when a group needed
  * little. */
-#define NUC_GATHER_KEEP (8u << 20)
-#define NUC_TICK_MS     1000
-#define NUC_RETRY_AFTER_FULL                                                             \
-    10 /* seconds, while nothing is known of the worker's pace                           \
-        */
-#define NUC_RETRY_AFTER_MAX 60
-#define NUC_RETRY_AFTER_IO  5
+#define NUC_GATHER_KEEP    (8u << 20)
+#define NUC_TICK_MS        1000
+#define NUC_RETRY_AFTER_IO 5 /* seconds */
 
 typedef struct {
     nuc_buf_t frames;
@@ -44,14 +42,6 @@ typedef struct {
     nuc_ticket_t *tickets;
     nuc_ticket_t **tickets_end;
 } nuc_group_t;
-
-/* How much room there is, as of the last tick. */
-typedef struct {
-    uint64_t used;       /* bytes of all writers' files */
-    uint64_t free_bytes; /* of the file system, for unprivileged users */
-    uint64_t drain_rate; /* bytes/s that the worker removes, smoothed */
-    uint64_t counted_at; /* µs, monotonic */
-} nuc_space_t;
 
 typedef struct {
     nuc_queue_t queue; /* first: the interface */
@@ -81,17 +71,7 @@ typedef struct {
 
     /* the flusher's alone */
     nuc_group_t flight;
-    nuc_uuid_source_t uuids;
-    nuc_uuid_t writer;
-    char path[NUC_PATH_MAX]; /* of the writer's directory; empty until it is there */
-    int lock_fd;
-    nuc_log_head_t *head;
-    int segment_fd; /* -1: the next group opens one */
-    uint32_t salt;
-    uint32_t group;
-    uint64_t offset;   /* end of the last durable group in the segment */
-    uint64_t next;     /* sequence of the next record */
-    uint64_t durable;  /* the sequence after the last durable record */
+    nuc_append_t append;
     nuc_err_t failure; /* the last group's, until a probe succeeds */
     nuc_space_t space;
 } nuc_log_t;
@@ -101,16 +81,9 @@ static void nuc_log_start(nuc_log_t *log);
 static void nuc_log_classify(nuc_err_t *err);
 static int nuc_log_wait(nuc_log_t *log);
 static void nuc_log_commit(nuc_log_t *log);
-static nuc_rc_t nuc_log_write_group(nuc_log_t *log, nuc_err_t *err);
-static void nuc_log_seal_frames(nuc_log_t *log);
-static nuc_rc_t nuc_log_take_back(nuc_log_t *log, nuc_rc_t rc);
-static nuc_rc_t nuc_log_open_segment(nuc_log_t *log, nuc_err_t *err);
-static void nuc_log_close_segment(nuc_log_t *log);
-static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err);
 static int nuc_log_tick_due(const nuc_log_t *log);
 static void nuc_log_tick(nuc_log_t *log);
 static void nuc_log_probe(nuc_log_t *log);
-static nuc_rc_t nuc_log_count_space(nuc_log_t *log, nuc_err_t *err);
 static void nuc_log_update_state(nuc_log_t *log, const nuc_err_t *space_err);
 static void nuc_log_set_state(nuc_log_t *log, const nuc_err_t *err, unsigned retry_after);
 
@@ -286,15 +259,12 @@ static nuc_rc_t nuc_log_ready(nuc_queue_t *queue, unsigned *retry_after, nuc_err
 
 static void nuc_log_free(nuc_log_t *log)
 {
-    if (log->head != NULL) {
-        log->sys->unmap(log->sys, log->head, NUC_HEAD_LEN);
+    nuc_append_close(&log->append);
+
+    if (log->wake_fd != -1) {
+        close(log->wake_fd);
     }
 
-    if (log->lock_fd != -1) {
-        log->sys->close(log->sys, log->lock_fd);
-    }
-
-    close(log->wake_fd);
     nuc_buf_free(&log->gather.frames);
     nuc_buf_free(&log->flight.frames);
     pthread_cond_destroy(&log->finished);
@@ -386,11 +356,6 @@ static int nuc_log_create_thread(nuc_log_t *log)
     return rc;
 }
 
-nuc_rc_t nuc_log_prepare(const nuc_sys_t *sys, const char *dir, nuc_err_t *err)
-{
-    return nuc_fs_make_path(sys, dir, NUC_LOG_DIR_MODE, "log-queue-dir", err);
-}
-
 nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
                       nuc_err_t *err)
 {
@@ -417,14 +382,10 @@ nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
     }
 
     strcpy(log->dir, options->dir);
-    log->lock_fd = -1;
-    log->segment_fd = -1;
-    log->next = 1;
-    log->durable = 1;
+    nuc_append_init(&log->append, log->sys, log->dir, options->segment_size);
     log->done_end = &log->done;
     nuc_group_init(&log->gather);
     nuc_group_init(&log->flight);
-    nuc_uuid_source_init(&log->uuids);
     nuc_log_init_sync(log);
 
     nuc_err_set(&log->state, NUC_AGAIN, "the queue in \"%s\" is starting", log->dir);
@@ -469,7 +430,7 @@ static void *nuc_log_flusher(void *data)
         }
     }
 
-    nuc_log_close_segment(log);
+    nuc_append_close(&log->append);
 
     pthread_mutex_lock(&log->mutex);
     log->has_finished = 1;
@@ -481,7 +442,7 @@ static void *nuc_log_flusher(void *data)
 
 static void nuc_log_start(nuc_log_t *log)
 {
-    log->failure.rc = nuc_log_make_writer(log, &log->failure);
+    log->failure.rc = nuc_append_start(&log->append, &log->failure);
     nuc_log_classify(&log->failure);
     nuc_log_tick(log);
 }
@@ -561,9 +522,11 @@ static void nuc_log_commit(nuc_log_t *log)
     nuc_rc_t rc;
     nuc_err_t err;
 
-    rc = nuc_log_write_group(log, &err);
+    rc = nuc_append_group(&log->append, &log->flight.frames, log->flight.records, &err);
 
-    if (rc != NUC_OK) {
+    if (rc == NUC_OK) {
+        log->space.used += log->flight.frames.len;
+    } else {
         nuc_log_classify(&err);
         rc = err.rc;
         log->failure = err;
@@ -571,365 +534,6 @@ static void nuc_log_commit(nuc_log_t *log)
     }
 
     nuc_log_complete(log, rc);
-}
-
-/*
- * Write and sync the group.  NUC_OK: durable (I1).  NUC_FULL, NUC_IO: none of it is on
- * disk, or will be (I3).  NUC_UNKNOWN: the segment is given up, the next group begins
- * another (I4).
- */
-static nuc_rc_t nuc_log_write_group(nuc_log_t *log, nuc_err_t *err)
-{
-    nuc_rc_t rc;
-    const nuc_sys_t *sys = log->sys;
-    const nuc_buf_t *frames = &log->flight.frames;
-
-    if (log->segment_fd != -1 && log->offset >= log->options.segment_size) {
-        nuc_log_close_segment(log);
-    }
-
-    if (log->segment_fd == -1) {
-        rc = nuc_log_open_segment(log, err);
-        if (rc != NUC_OK) {
-            return rc;
-        }
-    }
-
-    nuc_log_seal_frames(log);
-
-    rc = nuc_sys_write_all(sys, log->segment_fd, frames->data, frames->len,
-                           (off_t) log->offset, err);
-    if (rc != NUC_OK) {
-        err->rc = nuc_log_take_back(log, rc);
-        return err->rc;
-    }
-
-    if (sys->fdatasync(sys, log->segment_fd, "log-group") == -1) {
-        nuc_err_sys(err, NUC_UNKNOWN, errno, "sync of a segment in \"%s\" failed",
-                    log->path);
-        nuc_log_close_segment(log);
-        log->next += log->flight.records;
-        return NUC_UNKNOWN;
-    }
-
-    log->offset += frames->len;
-    log->next += log->flight.records;
-    log->durable = log->next;
-    log->space.used += frames->len;
-    atomic_store_explicit(&log->head->durable, htole64(log->durable),
-                          memory_order_release);
-
-    return NUC_OK;
-}
-
-static void nuc_log_seal_frames(nuc_log_t *log)
-{
-    uint8_t *frame, *end, *following;
-    uint64_t sequence = log->next;
-
-    log->group++;
-
-    frame = log->flight.frames.data;
-    end = frame + log->flight.frames.len;
-
-    while (frame < end) {
-        following = frame + nuc_frame_size(nuc_frame_length(frame));
-
-        if (following == end) {
-            nuc_frame_add_flags(frame, NUC_FRAME_END_OF_GROUP);
-        }
-
-        nuc_frame_seal(frame, sequence++, log->group, log->salt);
-        frame = following;
-    }
-}
-
-/*
- * A write failed: make sure that no part of the group can come back after a power cut, so
- * that the clients may be told that nothing was stored.  Where that fails too, nobody
- * knows.
- */
-static nuc_rc_t nuc_log_take_back(nuc_log_t *log, nuc_rc_t rc)
-{
-    const nuc_sys_t *sys = log->sys;
-
-    if (sys->ftruncate(sys, log->segment_fd, (off_t) log->offset) == 0 &&
-        sys->fdatasync(sys, log->segment_fd, "log-take-back") == 0) {
-        log->group--;
-        return rc;
-    }
-
-    nuc_log_close_segment(log);
-    log->next += log->flight.records;
-
-    return NUC_UNKNOWN;
-}
-
-/*
- * Create the next segment.  Its entry in the directory is durable before the first group
- * can be acknowledged (I2); its header becomes so together with that group.
- */
-static nuc_rc_t nuc_log_open_segment(nuc_log_t *log, nuc_err_t *err)
-{
-    int fd;
-    char name[NUC_LOG_NAME_MAX], path[NUC_PATH_MAX];
-    uint8_t header_bytes[NUC_SEGMENT_HEADER_LEN];
-    nuc_rc_t rc;
-    const nuc_sys_t *sys = log->sys;
-    nuc_segment_header_t header;
-
-    if (log->path[0] == '\0') {
-        rc = nuc_log_make_writer(log, err);
-        if (rc != NUC_OK) {
-            return rc;
-        }
-    }
-
-    nuc_segment_name(log->next, NUC_LOG_SEGMENT_SUFFIX, name);
-
-    rc = nuc_path_join(path, log->path, name, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    /* A file of this name can only be what an open that failed below left behind. */
-    fd = sys->open(sys, path, O_RDWR | O_CREAT | O_TRUNC, NUC_LOG_FILE_MODE);
-    if (fd == -1) {
-        return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", path);
-    }
-
-    /* Only the blocks, not the length: it is a wish, a disk that is full says so here. */
-    if (sys->fallocate(sys, fd, FALLOC_FL_KEEP_SIZE, 0,
-                       (off_t) log->options.segment_size) == -1 &&
-        errno == ENOSPC) {
-        rc = nuc_err_sys(err, NUC_FULL, errno, "no room for a segment in \"%s\"",
-                         log->path);
-        goto failed;
-    }
-
-    header.writer = log->writer;
-    header.first = log->next;
-    header.created = nuc_time_now();
-    header.prev_end = log->durable;
-    nuc_segment_header_encode(&header, header_bytes);
-
-    rc = nuc_sys_write_all(sys, fd, header_bytes, sizeof(header_bytes), 0, err);
-    if (rc != NUC_OK) {
-        goto failed;
-    }
-
-    rc = nuc_fs_sync_dir(sys, log->path, "log-new-segment", err);
-    if (rc != NUC_OK) {
-        goto failed;
-    }
-
-    log->segment_fd = fd;
-    log->salt = nuc_segment_salt(&log->writer, log->next);
-    log->group = 0;
-    log->offset = NUC_SEGMENT_HEADER_LEN;
-
-    /* before "durable" passes its first record: see README.md, the reader */
-    atomic_store_explicit(&log->head->segment, htole64(log->next), memory_order_release);
-
-    return NUC_OK;
-
-failed:
-
-    sys->close(sys, fd);
-
-    return rc;
-}
-
-/*
- * Truncation gives back the blocks beyond the end, and what a failed group left there.
- * What is durable stays so without a sync.
- */
-static void nuc_log_close_segment(nuc_log_t *log)
-{
-    const nuc_sys_t *sys = log->sys;
-
-    if (log->segment_fd == -1) {
-        return;
-    }
-
-    /* a failure costs disk space until the keeper has sealed the segment, nothing else */
-    (void) sys->ftruncate(sys, log->segment_fd, (off_t) log->offset);
-    (void) sys->close(sys, log->segment_fd);
-    log->segment_fd = -1;
-
-    atomic_store_explicit(&log->head->closed, htole64(log->durable),
-                          memory_order_release);
-}
-
-/* The writer's directory. */
-
-static nuc_rc_t nuc_log_make_lock(nuc_log_t *log, const char *dir, nuc_err_t *err)
-{
-    char path[NUC_PATH_MAX];
-    nuc_rc_t rc;
-    const nuc_sys_t *sys = log->sys;
-
-    rc = nuc_path_join(path, dir, NUC_LOG_LOCK_NAME, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    log->lock_fd = sys->open(sys, path, O_RDWR | O_CREAT | O_EXCL, NUC_LOG_FILE_MODE);
-    if (log->lock_fd == -1) {
-        return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", path);
-    }
-
-    if (sys->lock(sys, log->lock_fd) == -1) {
-        return nuc_err_sys(err, NUC_IO, errno, "lock of \"%s\" failed", path);
-    }
-
-    return NUC_OK;
-}
-
-/* The page is written before it is mapped: a mapped hole on a full disk would be a
- * SIGBUS. */
-static nuc_rc_t nuc_log_make_head(nuc_log_t *log, const char *dir, nuc_err_t *err)
-{
-    int fd;
-    char path[NUC_PATH_MAX];
-    nuc_rc_t rc;
-    const nuc_sys_t *sys = log->sys;
-    union {
-        nuc_log_head_t head;
-        uint8_t bytes[NUC_HEAD_LEN];
-    } page;
-
-    rc = nuc_path_join(path, dir, NUC_LOG_HEAD_NAME, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    fd = sys->open(sys, path, O_RDWR | O_CREAT | O_EXCL, NUC_LOG_FILE_MODE);
-    if (fd == -1) {
-        return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", path);
-    }
-
-    memset(&page, 0, sizeof(page));
-    nuc_head_fill(&page.head, &log->writer);
-    atomic_store(&page.head.durable, htole64(log->durable));
-
-    rc = nuc_sys_write_all(sys, fd, &page, sizeof(page), 0, err);
-
-    if (rc == NUC_OK) {
-        log->head = sys->map(sys, fd, NUC_HEAD_LEN, 1);
-
-        if (log->head == NULL) {
-            rc = nuc_err_sys(err, NUC_IO, errno, "mmap of \"%s\" failed", path);
-        }
-    }
-
-    sys->close(sys, fd);
-
-    return rc;
-}
-
-static void nuc_log_remove_file(nuc_log_t *log, const char *dir, const char *name)
-{
-    char path[NUC_PATH_MAX];
-
-    if (nuc_path_join(path, dir, name, NULL) == NUC_OK) {
-        (void) log->sys->unlink(log->sys, path);
-    }
-}
-
-/* What an attempt that failed has made so far; if this fails too, the keeper finds the
- * rest. */
-static void nuc_log_unmake_writer(nuc_log_t *log, const char *dir)
-{
-    const nuc_sys_t *sys = log->sys;
-
-    if (log->head != NULL) {
-        sys->unmap(sys, log->head, NUC_HEAD_LEN);
-        log->head = NULL;
-    }
-
-    nuc_log_remove_file(log, dir, NUC_LOG_HEAD_NAME);
-    nuc_log_remove_file(log, dir, NUC_LOG_LOCK_NAME);
-    (void) sys->rmdir(sys, dir);
-
-    if (log->lock_fd != -1) {
-        sys->close(sys, log->lock_fd);
-        log->lock_fd = -1;
-    }
-}
-
-/*
- * Make the directory under a temporary name, so that nobody meets it unlocked, and give
- * it its own.  The new name is durable before anything in it can be acknowledged (I2).
- */
-static nuc_rc_t nuc_log_make_writer(nuc_log_t *log, nuc_err_t *err)
-{
-    char *end, text[NUC_UUID_TEXT_LEN + 1],
-        name[sizeof(text) + sizeof(NUC_LOG_NEW_PREFIX)];
-    char made[NUC_PATH_MAX], path[NUC_PATH_MAX];
-    nuc_rc_t rc;
-    const nuc_sys_t *sys = log->sys;
-
-    /* again: it may be another directory than the one nginx started with */
-    rc = nuc_log_prepare(sys, log->dir, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    rc = nuc_uuid_v7(&log->uuids, nuc_time_now(), &log->writer, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    end = nuc_uuid_format(&log->writer, text);
-    *end = '\0';
-    snprintf(name, sizeof(name), "%s%s", NUC_LOG_NEW_PREFIX, text);
-
-    rc = nuc_path_join(made, log->dir, name, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    rc = nuc_path_join(path, log->dir, text, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    if (sys->mkdir(sys, made, NUC_LOG_DIR_MODE) == -1) {
-        rc = nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", made);
-
-        if (err->sys_errno == EACCES) {
-            nuc_err_hint(err, "nginx's user must be able to write \"%.100s\"", log->dir);
-        }
-
-        return rc;
-    }
-
-    rc = nuc_log_make_lock(log, made, err);
-
-    if (rc == NUC_OK) {
-        rc = nuc_log_make_head(log, made, err);
-    }
-
-    if (rc == NUC_OK && sys->rename(sys, made, path) == -1) {
-        rc = nuc_err_sys(err, NUC_IO, errno, "rename of \"%s\" to \"%s\" failed", made,
-                         path);
-    }
-
-    if (rc != NUC_OK) {
-        nuc_log_unmake_writer(log, made);
-        return rc;
-    }
-
-    rc = nuc_fs_sync_dir(sys, log->dir, "log-new-writer", err);
-    if (rc != NUC_OK) {
-        nuc_log_unmake_writer(log, path);
-        return rc;
-    }
-
-    strcpy(log->path, path);
-
-    return NUC_OK;
 }
 
 /* Room and health: once a second, and after a failure. */
@@ -949,142 +553,35 @@ static void nuc_log_tick(nuc_log_t *log)
 
     nuc_log_probe(log);
 
-    err.rc = nuc_log_count_space(log, &err);
+    err.rc = nuc_space_count(&log->space, log->sys, log->dir, &err);
     nuc_log_update_state(log, &err);
 
     /* what is delivered can be removed once its segment is finished: don't hold on to it
      */
-    if (atomic_load_explicit(&log->state_rc, memory_order_relaxed) == NUC_FULL &&
-        log->offset > NUC_SEGMENT_HEADER_LEN) {
-        nuc_log_close_segment(log);
+    if (log->state.rc == NUC_FULL) {
+        nuc_append_finish_segment(&log->append);
     }
 }
 
-/*
- * After a failure: does the disk take a small write again?  Only a sync that succeeded
- * opens the door, so that a disk that fails all syncs leaves no further client in doubt
- * (I5).
- */
 static void nuc_log_probe(nuc_log_t *log)
 {
-    nuc_rc_t rc;
-    nuc_err_t err;
-    const nuc_sys_t *sys = log->sys;
-
-    if (log->failure.rc == NUC_OK) {
-        return;
+    if (log->failure.rc != NUC_OK) {
+        log->failure.rc = nuc_append_probe(&log->append, &log->failure);
+        nuc_log_classify(&log->failure);
     }
-
-    if (log->segment_fd == -1) {
-        rc = nuc_log_open_segment(log, &err);
-        if (rc != NUC_OK) {
-            nuc_log_classify(&err);
-            log->failure = err;
-            return;
-        }
-    }
-
-    if (sys->fallocate(sys, log->segment_fd, FALLOC_FL_KEEP_SIZE, (off_t) log->offset,
-                       NUC_HEAD_LEN) == -1 &&
-        errno == ENOSPC) {
-        nuc_err_sys(&log->failure, NUC_FULL, errno, "no room in \"%s\"", log->path);
-        return;
-    }
-
-    if (sys->fdatasync(sys, log->segment_fd, "log-probe") == -1) {
-        nuc_err_sys(&log->failure, NUC_IO, errno, "sync of a segment in \"%s\" failed",
-                    log->path);
-        nuc_log_close_segment(log);
-        return;
-    }
-
-    log->failure.rc = NUC_OK;
-}
-
-typedef struct {
-    nuc_log_t *log;
-    char path[NUC_PATH_MAX]; /* of the writer's directory being counted */
-    uint64_t bytes;
-} nuc_log_count_t;
-
-static int nuc_log_count_file(void *ctx, const char *name)
-{
-    char path[NUC_PATH_MAX];
-    struct stat st;
-    nuc_log_count_t *count = ctx;
-
-    if (nuc_path_join(path, count->path, name, NULL) == NUC_OK &&
-        count->log->sys->stat(count->log->sys, path, &st) == 0) {
-        count->bytes += (uint64_t) st.st_size;
-    }
-
-    return 0;
-}
-
-/* A writer's directory that is removed while it is counted holds nothing. */
-static int nuc_log_count_writer(void *ctx, const char *name)
-{
-    nuc_uuid_t writer;
-    nuc_log_count_t *count = ctx;
-
-    if (nuc_uuid_parse(nuc_str(name), &writer) == NUC_OK &&
-        nuc_path_join(count->path, count->log->dir, name, NULL) == NUC_OK) {
-        (void) count->log->sys->list(count->log->sys, count->path, nuc_log_count_file,
-                                     count);
-    }
-
-    return 0;
-}
-
-static nuc_rc_t nuc_log_count_space(nuc_log_t *log, nuc_err_t *err)
-{
-    uint64_t now, removed, passed;
-    nuc_space_t *space = &log->space;
-    struct statvfs st;
-    nuc_log_count_t count = {.log = log};
-
-    now = nuc_time_monotonic();
-    passed = now - space->counted_at;
-    space->counted_at = now;
-
-    if (log->sys->list(log->sys, log->dir, nuc_log_count_writer, &count) == -1) {
-        return nuc_err_sys(err, NUC_IO, errno, "listing of \"%s\" failed", log->dir);
-    }
-
-    if (log->sys->statvfs(log->sys, log->dir, &st) == -1) {
-        return nuc_err_sys(err, NUC_IO, errno, "statvfs of \"%s\" failed", log->dir);
-    }
-
-    if (count.bytes < space->used && passed > 0) {
-        removed = (space->used - count.bytes) * 1000000 / passed;
-        space->drain_rate = (3 * space->drain_rate + removed) / 4;
-    }
-
-    space->used = count.bytes;
-    space->free_bytes = (uint64_t) st.f_bavail * st.f_frsize;
-
-    return NUC_OK;
 }
 
 /* How long until the worker has made room for a segment, at the pace it was seen to keep.
  */
 static unsigned nuc_log_retry_after(const nuc_log_t *log)
 {
-    uint64_t missing, seconds;
-
-    if (log->space.drain_rate == 0) {
-        return NUC_RETRY_AFTER_FULL;
-    }
-
-    missing = log->options.segment_size;
+    uint64_t missing = log->options.segment_size;
 
     if (log->space.used > log->options.max_size) {
         missing += log->space.used - log->options.max_size;
     }
 
-    seconds = missing / log->space.drain_rate + 1;
-
-    return seconds > NUC_RETRY_AFTER_MAX ? NUC_RETRY_AFTER_MAX : (unsigned) seconds;
+    return nuc_space_wait(&log->space, missing);
 }
 
 /*
