@@ -28,7 +28,13 @@ my $seed = $ENV{NUCLEUS_SEED} // time % 1_000_000;
 $seed = int $seed;
 diag("seed $seed");
 
-my $t = Nucleus::Test->new(workers => 2, queue_options => 'min_free=0 segment=1m timeout=5s');
+# many small batches, segments and files: many moments at which a kill can hurt
+my $t = Nucleus::Test->new(
+    workers       => 2,
+    queue_options => 'min_free=0 segment=1m timeout=5s',
+    pipeline      => 'batch_time 20ms;',
+    sink          => 'file_size 2m;',
+);
 my $disk = $full ? Nucleus::Disk::mount($t, 'queue', 128 << 20) : undef;
 my $fault = $full && !$disk ? Nucleus::Fault->new($t) : undef;
 my @env = $fault ? (env => $fault->env) : ();
