@@ -36,9 +36,7 @@ my $nginx = example('quickstart.conf');
 my $port = $t->port;
 is($nginx =~ s/127\.0\.0\.1:8080/127.0.0.1:$port/g, 1, 'it listens on 127.0.0.1:8080');
 
-# where an ordinary user cannot write Debian's own directories, and root's processes are his
-my $more = join ' ', map { "${_}_temp_path run/$_;" } qw(proxy fastcgi uwsgi scgi);
-$nginx =~ s/^http \{\n/http {\n    $more\n/m;
+# root's processes are his
 $nginx = "user root;\n$nginx" if $t->is_root;
 
 my $dir = $t->dir;
