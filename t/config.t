@@ -87,7 +87,8 @@ accepted('all of a location', location => 'location / { nucleus json; nucleus_st
 accepted('variables', location => 'location / { nucleus auto; nucleus_stream $arg_s; nucleus_tenant a-$arg_t; }');
 accepted('authentication off further out', auth => '', http => 'nucleus_auth off;');
 accepted('health without authentication', auth => '', location => 'location / { nucleus_health ready; }');
-accepted('health live without a queue', queue => '', auth => '', location => 'location / { nucleus_health live; }');
+accepted('health live without a queue', queue => '', auth => '',
+    location => 'location / { nucleus_health live; }');
 accepted('a queue that no location uses', location => '', auth => '');
 
 # ---- closed by default
@@ -189,7 +190,8 @@ sub threads { my @threads = glob "/proc/$_[0]/task/*"; return scalar @threads }
 sub look {
     my (%part) = @_;
 
-    $t->write_confs(nginx => conf(queue => '', auth => '', location => 'location / { return 200 "plain\n"; }', %part));
+    $t->write_confs(nginx => conf(queue => '', auth => '',
+        location => 'location / { return 200 "plain\n"; }', %part));
     $t->start_nginx(ready => 0) or die "nginx does not start\n";
 
     my ($pid) = $t->wait_for('a worker process', 10, sub { ($t->nginx_workers)[0] });

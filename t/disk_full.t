@@ -64,12 +64,14 @@ sub check {
     $count{ $_->{id} }++ for @events;
 
     is(scalar(grep { $count{$_} != 1 } keys %want), 0, "$name: each acknowledged event once");
-    is(scalar(grep { Nucleus::Store::sha256($_) ne $ledger->{ $_->{id} }{sha256} } @events), 0, "$name: unchanged");
+    is(scalar(grep { Nucleus::Store::sha256($_) ne $ledger->{ $_->{id} }{sha256} } @events), 0,
+        "$name: unchanged");
 
     my @refused = grep { $ledger->{$_}{status} == 503 && $ledger->{$_}{type} !~ /outcome-unknown/ } keys %$ledger;
     cmp_ok(scalar @refused, '>=', 2, "$name: some were refused");
     is(scalar(grep { $count{$_} } @refused), 0, "$name: nothing that was refused is there");
-    is(scalar(grep { $ledger->{$_}{status} !~ /^(?:202|503)$/ } keys %$ledger), 0, "$name: 202 or 503, nothing else");
+    is(scalar(grep { $ledger->{$_}{status} !~ /^(?:202|503)$/ } keys %$ledger), 0,
+        "$name: 202 or 503, nothing else");
 }
 
 sub comes_back {
@@ -78,7 +80,8 @@ sub comes_back {
     $t->wait_ready(30);
 
     for my $size (20_000, 300_000) {
-        $t->wait_for("events of $size bytes are taken again", 20, sub { send_one($t, $ledger, $size)->status == 202 });
+        $t->wait_for("events of $size bytes are taken again", 20, sub { send_one($t, $ledger,
+            $size)->status == 202 });
     }
 }
 

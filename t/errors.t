@@ -190,7 +190,8 @@ for my $case (@bad_lines) {
 for my $name ('..', '.', '', '../x', 'a/b', 'a%2fb', '%2e%2e', 'A', 'a%00b', '-a', '_a', '.a', 'a%0a',
     'x' x 65, "%c3%a9", 'a%20b', '*')
 {
-    $t->is_problem($t->post("/v1/$name", '{"id":"never"}'), 400, 'invalid-stream', {}, "stream in the path: \"$name\"")
+    $t->is_problem($t->post("/v1/$name", '{"id":"never"}'), 400, 'invalid-stream', {},
+        "stream in the path: \"$name\"")
         if $name !~ m{^(?:\.\.?|\.\./x|%2e%2e|a%00b)$};
     next if $name =~ /%/;
     $t->is_problem($t->post("/stream?s=$name", '{"id":"never"}'), 400, 'invalid-stream', {}, "stream \"$name\"");
@@ -249,7 +250,8 @@ for my $uri (qw(/named /rewrite /try /tryat /if /if?x=1 /limited /proxy /retry))
 $t->is_problem($t->post('/missing', '{}'), 405, 'method-not-allowed', {},
     'error_page to a URI: nginx makes it a GET');
 $t->is_problem($t->get('/away'), 405, 'method-not-allowed', {}, 'refused again after error_page');
-$t->is_problem($t->post('/denied', '{"id":"never"}'), 403, 'forbidden', {}, 'nginx\'s own refusals are problems too');
+$t->is_problem($t->post('/denied', '{"id":"never"}'), 403, 'forbidden', {},
+    'nginx\'s own refusals are problems too');
 $t->is_problem($t->get('/limited'), 403, 'forbidden', {}, 'limit_except');
 
 {

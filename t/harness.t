@@ -67,24 +67,31 @@ passes('both run', '$t->start;');
 passes('an expected line', '$t->write_file("error.log", "x [alert] expected\n"); $t->expect_log(qr/expected/);');
 passes('harmless lines', '$t->write_file("error.log", "x [error] a\n[warn] alert\n");');
 
-fails("$_ in the log", "\$t->write_file('error.log', '2026 [$_] 1#1: bad');", qr/error\.log: 2026 \[$_\]/) for qw(alert crit emerg);
-fails('an error of the worker', q($t->write_file('worker.out', '{"level":"error","msg":"bad"}');), qr/worker\.out: \{"level":"error"/);
-fails('a report of the address sanitizer', q($t->write_file('nginx.out', "==1==ERROR: AddressSanitizer: heap\n");), qr/nginx\.out: ==1==ERROR/);
+fails("$_ in the log", "\$t->write_file('error.log', '2026 [$_] 1#1: bad');",
+    qr/error\.log: 2026 \[$_\]/) for qw(alert crit emerg);
+fails('an error of the worker', q($t->write_file('worker.out', '{"level":"error","msg":"bad"}');),
+    qr/worker\.out: \{"level":"error"/);
+fails('a report of the address sanitizer', q($t->write_file('nginx.out',
+    "==1==ERROR: AddressSanitizer: heap\n");), qr/nginx\.out: ==1==ERROR/);
 fails('a leak', q($t->write_file('error.log', "==1==ERROR: LeakSanitizer: detected\n");), qr/LeakSanitizer/);
-fails('undefined behaviour', q($t->write_file('nginx.out', "a.c:1:2: runtime error: shift\n");), qr/runtime error/);
+fails('undefined behaviour', q($t->write_file('nginx.out', "a.c:1:2: runtime error: shift\n");),
+    qr/runtime error/);
 fails('another pattern than the expected', q($t->expect_log(qr/b/); $t->write_file('error.log', "[alert] c\n");), qr/\[alert\] c/);
 
 fails('nginx has ended by itself', '$t->start; $t->expect_log(qr/exited/); $t->kill_all("nginx"); $t->spawn("nginx", ["true"]);'
-        . '$t->wait_for("end", 10, sub { !Nucleus::Test::group($t->pid("nginx")) });', qr/nginx has not ended by itself/);
+        . '$t->wait_for("end", 10, sub { !Nucleus::Test::group($t->pid("nginx")) });',
+            qr/nginx has not ended by itself/);
 fails('a daemon that does not end', '$t->spawn("worker", ["sh", "-c", "trap : TERM; echo here; while :; do sleep 0.1; done"]);'
-        . '$t->wait_for("sh", 10, sub { $t->read_file("worker.out") }); $t->stop("worker", "TERM", 1);', qr/worker ends after SIGTERM/);
+        . '$t->wait_for("sh", 10, sub { $t->read_file("worker.out") }); $t->stop("worker", "TERM", 1);',
+            qr/worker ends after SIGTERM/);
 fails('a status', '$t->spawn("worker", ["sh", "-c", "trap \"exit 3\" TERM; echo here; while :; do sleep 0.1; done"]);'
         . '$t->wait_for("sh", 10, sub { $t->read_file("worker.out") });', qr/worker ends with status 0/);
 fails('a child that is left', '$t->spawn("other", ["sh", "-c", "sleep 1000 & echo here"]);'
         . '$t->wait_for("sh", 10, sub { $t->ended("other") });', qr/no process is left/);
 fails('a condition that does not come', '$t->wait_for("Godot", 0.2, sub { 0 });', qr/Godot within 0\.2 s/);
 fails('a test that dies', '$t->start; die "in the middle\n";', qr/in the middle/);
-fails('a configuration that is wrong', '$t->write_confs(http => "colour red;"); $t->start;', qr/unknown directive "colour"/);
+fails('a configuration that is wrong', '$t->write_confs(http => "colour red;"); $t->start;',
+    qr/unknown directive "colour"/);
 
 # ---- the ledger: what is lost, doubled, changed, or there against its word
 
@@ -134,7 +141,8 @@ ledger('unanswered, stored twice', undef, $good x 2, 0);
 
 is(Nucleus::Store::event('{"rid":"1","id":"a\\"b\\u00e9","data_sha256":"' . '0' x 64 . '","data":{"x": 1 }}')->{id},
     qq(a"b\xc3\xa9), 'attributes are unescaped');
-is(Nucleus::Store::event('{"rid":"1","data_sha256":"' . '0' x 64 . '","data":{"x": 1 }}')->{data}, '{"x": 1 }', 'data is as it stands');
+is(Nucleus::Store::event('{"rid":"1","data_sha256":"' . '0' x 64 . '","data":{"x": 1 }}')->{data},
+    '{"x": 1 }', 'data is as it stands');
 is(Nucleus::Store::event($_), undef, "no line of the store: $_") for '', '{}', '{"rid":"1"}', 'x' . $good;
 
 $t->finish;

@@ -77,7 +77,8 @@ sub refused {
     }
 
     my $c = $t->client;
-    $c->send(Nucleus::Client::text('POST', '/events', [ @json, 'Content-Length' => 100, Expect => '100-continue' ]));
+    $c->send(Nucleus::Client::text('POST', '/events', [ @json, 'Content-Length' => 100,
+        Expect => '100-continue' ]));
     $r = $c->response(interim => 1, timeout => 10);
     $t->is_problem($r, 503, $type, {}, "$when: refused instead of 100 Continue");
     $c->close;
@@ -93,8 +94,6 @@ sub recovers {
     $t->wait_ready(30);
     well($when);
 }
-
-my ($before) = $t->nginx_workers;
 
 # ---- the disk is full
 
@@ -116,7 +115,6 @@ recovers('with another min_free');
 
 # ---- the quota
 
-my ($process) = $t->nginx_workers;
 $t->write_confs(queue_options => 'max_size=2m min_free=0 segment=256k');
 $t->reload;
 $t->stop('worker');

@@ -98,7 +98,8 @@ $t->is_problem($t->post('/req', '{"id":"never"}'), 429, 'too-many-requests', {},
 
 {
     my $c = $t->client;
-    $c->send(Nucleus::Client::text('POST', '/conn', [ 'Content-Type' => 'application/json', 'Content-Length' => 100 ]) . '{');
+    $c->send(Nucleus::Client::text('POST', '/conn', [ 'Content-Type' => 'application/json',
+        'Content-Length' => 100 ]) . '{');
     $t->wait_for('limit_conn: the first waits', 10, sub { $t->post('/conn', '{"id":"once"}')->status == 503 });
     $t->is_problem($t->post('/conn', '{"id":"never"}'), 503, 'unavailable', {}, 'limit_conn: one too many');
     $c->reset;
@@ -114,7 +115,8 @@ $t->is_problem($t->get('/limits'), 405, 'method-not-allowed', {}, 'limit_except 
 $t->is_problem($t->request('PUT', '/limits', [], '{}'), 403, 'forbidden', {}, 'limit_except');
 
 # a subrequest, which is a GET, gets 405, which auth_request takes for a failure
-$t->is_problem($t->post('/loop', '{"id":"never"}'), 500, 'internal-error', {}, 'a subrequest to a nucleus location');
+$t->is_problem($t->post('/loop', '{"id":"never"}'), 500, 'internal-error', {},
+    'a subrequest to a nucleus location');
 
 # ---- filters
 
@@ -132,7 +134,8 @@ $r = $t->post('/ssi', '{');
 like($r->body, qr/"STATUS":400.*\}\r\n\z/s, 'ssi and sub_filter: a problem, which they may change');
 
 $r = $t->post('/header', event(10));
-is(join(' ', map { $r->header($_) // 'no' } qw(X-Always X-Good)), 'yes no', 'add_header: a receipt (nginx does not count 202)');
+is(join(' ', map { $r->header($_) // 'no' } qw(X-Always X-Good)), 'yes no',
+    'add_header: a receipt (nginx does not count 202)');
 $r = $t->post('/header', '{');
 is(join(' ', map { $r->header($_) // 'no' } qw(X-Always X-Good)), 'yes no', 'add_header: a problem');
 
@@ -166,7 +169,6 @@ is(scalar(grep { $_->{stream} ne ($want{ $_->{id} } eq 'gone' ? 'copies' : $want
 is(join(' ', grep { !$want{$_} && $_ ne 'once' } sort keys %count), '', 'and no other');
 is(scalar(grep { Nucleus::Store::sha256($_) ne $_->{data_sha256} } @events), 0, 'unchanged');
 
-my ($process) = $t->nginx_workers;
 like($t->read_file('test.access'), qr{^/events 202 \d+$}m, 'the access log has it');
 
 $t->finish;

@@ -11,7 +11,6 @@ use lib "$FindBin::Bin/lib";
 use Digest::SHA qw(sha256_hex);
 use File::Path ();
 use JSON::PP ();
-use POSIX qw(strftime);
 use Test::More;
 use Time::HiRes qw(time);
 

@@ -83,13 +83,14 @@ $ledger->check('reloads');
     $t->expect_log(qr/\[emerg\].*"nucleus_stream"/);
     $t->write_confs(locations => 'location /bad { nucleus auto; nucleus_stream A; }');
     $t->signal('HUP', 'nginx');
-    $t->wait_for('nginx says what is wrong', 10, sub { $t->read_file('error.log') =~ /\[emerg\].*"nucleus_stream"/ });
+    $t->wait_for('nginx says what is wrong', 10,
+        sub { $t->read_file('error.log') =~ /\[emerg\].*"nucleus_stream"/ });
     is(join(' ', $t->nginx_workers), "@before", 'the old processes go on');
     $t->is_receipt($t->post('/events', '{"id":"old-2"}'), 1, 'and take events');
     $t->write_confs(locations => '');
 }
 
-# ---- another queue's directory: both are drained, since the worker is told to
+# ---- other options of the queue
 
 {
     $t->write_confs(queue_options => 'min_free=0 segment=1m max_size=1g timeout=3s');

@@ -125,7 +125,8 @@ like($body, qr/^\{"type":"urn:nucleus:problem:invalid-json"/, 'its type');
     my ($pid, $from, $to) = s_client();
 
     print {$to} Nucleus::Client::text('POST', '/events',
-        [ 'Content-Type' => 'application/json', 'Content-Length' => 100_000 ]) . '{"id":"tls-cut","x":"' . 'x' x 50_000;
+        [ 'Content-Type' => 'application/json',
+            'Content-Length' => 100_000 ]) . '{"id":"tls-cut","x":"' . 'x' x 50_000;
     $to->flush;
     kill KILL => $pid;
     waitpid $pid, 0;
@@ -135,7 +136,8 @@ like($body, qr/^\{"type":"urn:nucleus:problem:invalid-json"/, 'its type');
 
 # a TLS connection that says no HTTP, and HTTP that says no TLS
 {
-    my $r = $t->request('POST', '/events', [ 'Content-Type' => 'application/json' ], '{"id":"tls-plain"}', port => $t->port2);
+    my $r = $t->request('POST', '/events', [ 'Content-Type' => 'application/json' ],
+        '{"id":"tls-plain"}', port => $t->port2);
     is($r->status, 400, 'HTTP to the TLS port: 400');
 }
 

@@ -103,7 +103,8 @@ my %kill = (
         return 1;
     },
     'a pipeline' => sub {
-        my ($pid) = $t->wait_for('the pipeline runs', 40, sub { ($t->children('worker', qr/^nucleus-store$/))[0] });
+        my ($pid) = $t->wait_for('the pipeline runs', 40, sub { ($t->children('worker',
+            qr/^nucleus-store$/))[0] });
         return kill KILL => $pid;
     },
 );
@@ -144,13 +145,15 @@ for my $deed (@plan) {
             unlink $ballast;
         } else {
             $fault->set('space-none');
-            $t->wait_for('events are refused', 60, sub { (($storm->count)->{503} // 0) > $refused + 5 }) && pass($deed);
+            $t->wait_for('events are refused', 60,
+                sub { (($storm->count)->{503} // 0) > $refused + 5 }) && pass($deed);
             $fault->clear;
         }
     }
 
     $storm->wait_answers($seen + 20);
-    $t->wait_for('events are acknowledged again', 60, sub { (($storm->count)->{202} // 0) > $before + 10 }) or last;
+    $t->wait_for('events are acknowledged again', 60,
+        sub { (($storm->count)->{202} // 0) > $before + 10 }) or last;
 }
 
 $storm->stop;
