@@ -87,6 +87,11 @@ __attribute__((cold)) static nuc_rc_t nuc_json_body_refuse_more(nuc_json_body_t 
 {
     const char *hint;
 
+    /* a line is one event: the one that was just taken from it is the bad one */
+    if (body->line != 0) {
+        body->list->count--;
+    }
+
     hint = body->line != 0 ? "put each event on a line of its own"
                            : "send several events as an array, or one a line as "
                              "application/x-ndjson";

@@ -207,7 +207,7 @@ nuc_rc_t nuc_scan_resync(nuc_scan_t *scan, uint64_t min, uint64_t limit,
                          nuc_frame_t *frame, nuc_err_t *err)
 {
     size_t len;
-    uint64_t size;
+    uint64_t size, from = scan->offset;
     nuc_rc_t rc;
     const uint8_t *p;
 
@@ -220,7 +220,8 @@ nuc_rc_t nuc_scan_resync(nuc_scan_t *scan, uint64_t min, uint64_t limit,
         scan->offset += NUC_FRAME_ALIGN;
 
         if (scan->offset + NUC_FRAME_HEADER_LEN > size) {
-            scan->offset = size;
+            /* a file that lost its end may be shorter than where the search began */
+            scan->offset = size > from ? size : from;
             return NUC_NOT_FOUND;
         }
 

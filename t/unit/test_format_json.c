@@ -209,10 +209,10 @@ static const bad_t bads[] = {
     {L, NUC_STR("[]"), NOT, 0, 0, "",
      "line 1: event 0 is an array" OBJECT "; send an array as application/json"},
     {L, NUC_STR("{}\n\n7\n"), NOT, 1, 4, "", "line 3: event 1 is a number" OBJECT},
-    {L, NUC_STR("{}\n{} {}\n"), INVALID, 2, 6, "",
+    {L, NUC_STR("{}\n{} {}\n"), INVALID, 1, 6, "",
      "line 2: more data after the JSON value, at byte 6: put each event on a line of its "
      "own"},
-    {L, NUC_STR("{},\n{}"), INVALID, 1, 2, "",
+    {L, NUC_STR("{},\n{}"), INVALID, 0, 2, "",
      "line 1: more data after the JSON value, at byte 2: put each event on a line of its "
      "own"},
     {L, NUC_STR("{\n\"a\":1\n}\n"), INVALID, 0, 1, "",

@@ -652,6 +652,31 @@ static void test_damage(void)
     }
 }
 
+/* A segment that a power cut left without its bytes: lost is what was durable, no more.
+ */
+static void test_empty_segment(void)
+{
+    char dir[NUC_PATH_MAX], path[NUC_PATH_MAX], name[NUC_LOG_NAME_MAX];
+    char segment[NUC_PATH_MAX];
+    uint64_t firsts[4];
+    tally_t tally;
+
+    kit_temp_dir(dir);
+    write_some(dir, 1);
+    segments_of(dir, path, firsts, 4);
+    nuc_segment_name(firsts[0], NUC_LOG_SEGMENT_SUFFIX, name);
+    nuc_path_join(segment, path, name, NULL);
+    is_int(truncate(segment, 0), 0, "a segment is emptied");
+
+    tend(&nuc_sys_posix, dir);
+    is_int(reports[NUC_LOG_QUARANTINED], 1, "the keeper says so");
+    is_int(report_records[NUC_LOG_QUARANTINED], 5, "and how much is lost");
+    tally = read_all(&nuc_sys_posix, dir);
+    is_int(tally.lost, 5, "as the reader does");
+    free(tally.times);
+    sim_remove_tree(dir);
+}
+
 /* An event whose bytes look like a frame of the log must not be taken for one. */
 static void test_smuggled_frame(void)
 {
@@ -792,6 +817,7 @@ int main(void)
     test_start_fails();
     test_sync_fails();
     test_damage();
+    test_empty_segment();
     test_smuggled_frame();
     test_every_failure();
 
