@@ -21,6 +21,15 @@ nuc_rc_t nuc_path_join(char out[NUC_PATH_MAX], const char *a, const char *b,
     return NUC_OK;
 }
 
+void nuc_fs_discard(const nuc_sys_t *sys, const char *dir, const char *name)
+{
+    char path[NUC_PATH_MAX];
+
+    if (nuc_path_join(path, dir, name, NULL) == NUC_OK) {
+        (void) sys->unlink(sys, path);
+    }
+}
+
 nuc_rc_t nuc_fs_sync_dir(const nuc_sys_t *sys, const char *path, const char *site,
                          nuc_err_t *err)
 {

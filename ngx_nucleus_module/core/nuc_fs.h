@@ -15,6 +15,12 @@
 nuc_rc_t nuc_path_join(char out[NUC_PATH_MAX], const char *a, const char *b,
                        nuc_err_t *err);
 
+/*
+ * Unlink dir/name.  For tidying up, where a file that stays costs nothing but its room: a
+ * failure is not told.
+ */
+void nuc_fs_discard(const nuc_sys_t *sys, const char *dir, const char *name);
+
 /* Make the entries of the directory durable. */
 nuc_rc_t nuc_fs_sync_dir(const nuc_sys_t *sys, const char *path, const char *site,
                          nuc_err_t *err);

@@ -120,7 +120,7 @@ static nuc_rc_t nuc_append_take_back(nuc_append_t *a, size_t records, nuc_rc_t r
 static nuc_rc_t nuc_append_open_segment(nuc_append_t *a, nuc_err_t *err)
 {
     int fd;
-    char name[NUC_LOG_NAME_MAX], path[NUC_PATH_MAX];
+    char path[NUC_PATH_MAX];
     uint8_t header_bytes[NUC_SEGMENT_HEADER_LEN];
     nuc_rc_t rc;
     const nuc_sys_t *sys = a->sys;
@@ -133,9 +133,7 @@ static nuc_rc_t nuc_append_open_segment(nuc_append_t *a, nuc_err_t *err)
         }
     }
 
-    nuc_segment_name(a->next, NUC_LOG_SEGMENT_SUFFIX, name);
-
-    rc = nuc_path_join(path, a->path, name, err);
+    rc = nuc_segment_path(a->path, a->next, NUC_LOG_SEGMENT_SUFFIX, path, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -296,7 +294,6 @@ static nuc_rc_t nuc_append_make_head(nuc_append_t *a, const char *dir, nuc_err_t
 
     memset(&page, 0, sizeof(page));
     nuc_head_fill(&page.head, &a->writer);
-    atomic_store(&page.head.durable, htole64(a->durable));
 
     rc = nuc_sys_write_all(sys, fd, &page, sizeof(page), 0, err);
 
@@ -313,12 +310,17 @@ static nuc_rc_t nuc_append_make_head(nuc_append_t *a, const char *dir, nuc_err_t
     return rc;
 }
 
-static void nuc_append_remove_file(nuc_append_t *a, const char *dir, const char *name)
+/* Unmap the head and give back the lock. */
+static void nuc_append_release(nuc_append_t *a)
 {
-    char path[NUC_PATH_MAX];
+    if (a->head != NULL) {
+        a->sys->unmap(a->sys, a->head, NUC_HEAD_LEN);
+        a->head = NULL;
+    }
 
-    if (nuc_path_join(path, dir, name, NULL) == NUC_OK) {
-        (void) a->sys->unlink(a->sys, path);
+    if (a->lock_fd != -1) {
+        a->sys->close(a->sys, a->lock_fd);
+        a->lock_fd = -1;
     }
 }
 
@@ -326,21 +328,10 @@ static void nuc_append_remove_file(nuc_append_t *a, const char *dir, const char 
  * rest. */
 static void nuc_append_unmake_writer(nuc_append_t *a, const char *dir)
 {
-    const nuc_sys_t *sys = a->sys;
-
-    if (a->head != NULL) {
-        sys->unmap(sys, a->head, NUC_HEAD_LEN);
-        a->head = NULL;
-    }
-
-    nuc_append_remove_file(a, dir, NUC_LOG_HEAD_NAME);
-    nuc_append_remove_file(a, dir, NUC_LOG_LOCK_NAME);
-    (void) sys->rmdir(sys, dir);
-
-    if (a->lock_fd != -1) {
-        sys->close(sys, a->lock_fd);
-        a->lock_fd = -1;
-    }
+    nuc_fs_discard(a->sys, dir, NUC_LOG_HEAD_NAME);
+    nuc_fs_discard(a->sys, dir, NUC_LOG_LOCK_NAME);
+    (void) a->sys->rmdir(a->sys, dir);
+    nuc_append_release(a);
 }
 
 /*
@@ -420,14 +411,5 @@ nuc_rc_t nuc_append_start(nuc_append_t *a, nuc_err_t *err)
 void nuc_append_close(nuc_append_t *a)
 {
     nuc_append_close_segment(a);
-
-    if (a->head != NULL) {
-        a->sys->unmap(a->sys, a->head, NUC_HEAD_LEN);
-        a->head = NULL;
-    }
-
-    if (a->lock_fd != -1) {
-        a->sys->close(a->sys, a->lock_fd);
-        a->lock_fd = -1;
-    }
+    nuc_append_release(a);
 }

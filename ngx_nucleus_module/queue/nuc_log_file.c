@@ -23,6 +23,16 @@ void nuc_segment_name(uint64_t first, const char *suffix, char *out)
     snprintf(out, NUC_LOG_NAME_MAX, "%020llu%s", (unsigned long long) first, suffix);
 }
 
+nuc_rc_t nuc_segment_path(const char *dir, uint64_t first, const char *suffix,
+                          char path[NUC_PATH_MAX], nuc_err_t *err)
+{
+    char name[NUC_LOG_NAME_MAX];
+
+    nuc_segment_name(first, suffix, name);
+
+    return nuc_path_join(path, dir, name, err);
+}
+
 uint64_t nuc_segment_name_parse(const char *name, const char *suffix)
 {
     size_t i;

@@ -70,6 +70,10 @@ typedef struct {
 /* "out" has NUC_LOG_NAME_MAX bytes. */
 void nuc_segment_name(uint64_t first, const char *suffix, char *out);
 
+/* The path of that file in the writer's directory "dir". */
+nuc_rc_t nuc_segment_path(const char *dir, uint64_t first, const char *suffix,
+                          char path[NUC_PATH_MAX], nuc_err_t *err);
+
 /* The first sequence from the name of a file with "suffix"; 0 when it is not such a name.
  */
 uint64_t nuc_segment_name_parse(const char *name, const char *suffix);

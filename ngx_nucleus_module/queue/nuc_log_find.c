@@ -52,7 +52,6 @@ static nuc_rc_t nuc_find_in_writer(const nuc_sys_t *sys, const char *dir,
                                    uint64_t *offset, nuc_err_t *err)
 {
     size_t i;
-    char name[NUC_LOG_NAME_MAX];
     nuc_rc_t rc;
     nuc_scan_t scan;
     nuc_segment_list_t segments = {NULL, 0, 0};
@@ -74,8 +73,8 @@ static nuc_rc_t nuc_find_in_writer(const nuc_sys_t *sys, const char *dir,
         }
 
         if (rc == NUC_OK) {
-            nuc_segment_name(segments.firsts[i], NUC_LOG_SEGMENT_SUFFIX, name);
-            rc = nuc_path_join(path, dir, name, err);
+            rc = nuc_segment_path(dir, segments.firsts[i], NUC_LOG_SEGMENT_SUFFIX, path,
+                                  err);
         }
     }
 

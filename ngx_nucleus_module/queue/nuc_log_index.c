@@ -7,6 +7,7 @@
 
 #include "nuc_crc32c.h"
 #include "nuc_le.h"
+#include "nuc_log_list.h"
 
 #define NUC_INDEX_HEADER_LEN 128
 #define NUC_INDEX_ENTRY_LEN  (NUC_RID_LEN + 8)
@@ -81,7 +82,7 @@ static size_t nuc_index_tenant_place(const nuc_index_builder_t *builder, nuc_str
 
 static nuc_index_tenant_t *nuc_index_tenant(nuc_index_builder_t *builder, nuc_str_t name)
 {
-    size_t place, capacity;
+    size_t place;
     uint8_t *copy;
     nuc_index_tenant_t *tenants;
 
@@ -92,16 +93,13 @@ static nuc_index_tenant_t *nuc_index_tenant(nuc_index_builder_t *builder, nuc_st
         return &builder->tenants[place];
     }
 
-    if (builder->ntenants == builder->tenants_capacity) {
-        capacity = builder->tenants_capacity ? 2 * builder->tenants_capacity : 16;
-        tenants = realloc(builder->tenants, capacity * sizeof(*tenants));
-        if (tenants == NULL) {
-            return NULL;
-        }
-
-        builder->tenants = tenants;
-        builder->tenants_capacity = capacity;
+    tenants = nuc_list_grow(builder->tenants, &builder->tenants_capacity,
+                            builder->ntenants, sizeof(*tenants));
+    if (tenants == NULL) {
+        return NULL;
     }
+
+    builder->tenants = tenants;
 
     copy = malloc(name.len + 1);
     if (copy == NULL) {
@@ -219,16 +217,6 @@ static int nuc_index_header_valid(const uint8_t *header, const nuc_uuid_t *write
            nuc_le32(header + 124) == nuc_crc32c(0, header, 124);
 }
 
-static nuc_rc_t nuc_index_path(const char *dir, uint64_t first, char path[NUC_PATH_MAX],
-                               nuc_err_t *err)
-{
-    char name[NUC_LOG_NAME_MAX];
-
-    nuc_segment_name(first, NUC_LOG_INDEX_SUFFIX, name);
-
-    return nuc_path_join(path, dir, name, err);
-}
-
 nuc_rc_t nuc_index_summary(const nuc_sys_t *sys, const char *dir,
                            const nuc_uuid_t *writer, uint64_t first,
                            nuc_index_summary_t *summary, nuc_err_t *err)
@@ -239,7 +227,7 @@ nuc_rc_t nuc_index_summary(const nuc_sys_t *sys, const char *dir,
     uint8_t header[NUC_INDEX_HEADER_LEN];
     nuc_rc_t rc;
 
-    rc = nuc_index_path(dir, first, path, err);
+    rc = nuc_segment_path(dir, first, NUC_LOG_INDEX_SUFFIX, path, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -281,7 +269,7 @@ nuc_rc_t nuc_index_find(const nuc_sys_t *sys, const char *dir, const nuc_uuid_t 
     nuc_buf_t file = NUC_BUF_INIT;
     const uint8_t *body, *entry;
 
-    rc = nuc_index_path(dir, first, path, err);
+    rc = nuc_segment_path(dir, first, NUC_LOG_INDEX_SUFFIX, path, err);
     if (rc != NUC_OK) {
         return rc;
     }

@@ -179,15 +179,6 @@ static nuc_rc_t nuc_keeper_refresh(nuc_log_keeper_t *keeper, nuc_err_t *err)
     return NUC_OK;
 }
 
-static void nuc_keeper_unlink(nuc_log_keeper_t *keeper, const char *dir, const char *name)
-{
-    char path[NUC_PATH_MAX];
-
-    if (nuc_path_join(path, dir, name, NULL) == NUC_OK) {
-        (void) keeper->sys->unlink(keeper->sys, path);
-    }
-}
-
 /* A directory that a process was making when it died; never one that is being made. */
 static int nuc_keeper_sweep_entry(void *ctx, const char *name)
 {
@@ -202,11 +193,26 @@ static int nuc_keeper_sweep_entry(void *ctx, const char *name)
         return 0;
     }
 
-    nuc_keeper_unlink(keeper, path, NUC_LOG_HEAD_NAME);
-    nuc_keeper_unlink(keeper, path, NUC_LOG_LOCK_NAME);
+    nuc_fs_discard(keeper->sys, path, NUC_LOG_HEAD_NAME);
+    nuc_fs_discard(keeper->sys, path, NUC_LOG_LOCK_NAME);
     (void) keeper->sys->rmdir(keeper->sys, path);
 
     return 0;
+}
+
+/* One writer's trouble is told, the first of several, and does not stop the others. */
+static void nuc_keeper_keep_first(nuc_rc_t rc, const nuc_err_t *writer_err,
+                                  nuc_rc_t *first, nuc_err_t *err)
+{
+    if (rc == NUC_OK || *first != NUC_OK) {
+        return;
+    }
+
+    *first = rc;
+
+    if (err != NULL) {
+        *err = *writer_err;
+    }
 }
 
 nuc_rc_t nuc_log_keeper_tend(nuc_log_keeper_t *keeper, nuc_err_t *err)
@@ -230,14 +236,7 @@ nuc_rc_t nuc_log_keeper_tend(nuc_log_keeper_t *keeper, nuc_err_t *err)
         }
 
         rc = nuc_keeper_tend_writer(keeper, &keeper->writers[i], &writer_err);
-
-        if (rc != NUC_OK && first_rc == NUC_OK) {
-            first_rc = rc;
-
-            if (err != NULL) {
-                *err = writer_err;
-            }
-        }
+        nuc_keeper_keep_first(rc, &writer_err, &first_rc, err);
     }
 
     return first_rc;
@@ -465,7 +464,6 @@ static nuc_rc_t nuc_keeper_seal_to(nuc_log_keeper_t *keeper, nuc_keeper_writer_t
 static nuc_rc_t nuc_keeper_seal(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *writer,
                                 size_t i, nuc_err_t *err)
 {
-    char name[NUC_LOG_NAME_MAX];
     uint64_t end, first = keeper->segments.firsts[i];
     nuc_rc_t rc;
     nuc_scan_t *scan = &keeper->scan;
@@ -476,9 +474,8 @@ static nuc_rc_t nuc_keeper_seal(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *w
         return rc;
     }
 
-    nuc_segment_name(first, NUC_LOG_SEGMENT_SUFFIX, name);
-
-    rc = nuc_path_join(keeper->segment_path, keeper->path, name, err);
+    rc = nuc_segment_path(keeper->path, first, NUC_LOG_SEGMENT_SUFFIX,
+                          keeper->segment_path, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -784,9 +781,8 @@ static nuc_rc_t nuc_keeper_remove_segment(nuc_log_keeper_t *keeper,
     char name[NUC_LOG_NAME_MAX];
     nuc_rc_t rc;
 
-    nuc_segment_name(first, NUC_LOG_SEGMENT_SUFFIX, name);
-
-    rc = nuc_path_join(keeper->segment_path, keeper->path, name, err);
+    rc = nuc_segment_path(keeper->path, first, NUC_LOG_SEGMENT_SUFFIX,
+                          keeper->segment_path, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -803,7 +799,7 @@ static nuc_rc_t nuc_keeper_remove_segment(nuc_log_keeper_t *keeper,
 
     /* an index without its segment is nothing; it goes second so that none is rebuilt */
     nuc_segment_name(first, NUC_LOG_INDEX_SUFFIX, name);
-    nuc_keeper_unlink(keeper, keeper->path, name);
+    nuc_fs_discard(keeper->sys, keeper->path, name);
 
     nuc_keeper_report(keeper, NUC_LOG_REMOVED, writer, first, summary->records,
                       summary->length, keeper->segment_path);
@@ -815,7 +811,7 @@ static int nuc_keeper_unlink_entry(void *ctx, const char *name)
 {
     nuc_log_keeper_t *keeper = ctx;
 
-    nuc_keeper_unlink(keeper, keeper->path, name);
+    nuc_fs_discard(keeper->sys, keeper->path, name);
 
     return 0;
 }
@@ -921,14 +917,7 @@ nuc_rc_t nuc_log_keeper_remove(nuc_log_keeper_t *keeper,
     for (i = 0; i < keeper->nwriters; i++) {
         rc = nuc_keeper_remove_of(keeper, &keeper->writers[i], consumers, count,
                                   &writer_err);
-
-        if (rc != NUC_OK && first_rc == NUC_OK) {
-            first_rc = rc;
-
-            if (err != NULL) {
-                *err = writer_err;
-            }
-        }
+        nuc_keeper_keep_first(rc, &writer_err, &first_rc, err);
     }
 
     return first_rc;

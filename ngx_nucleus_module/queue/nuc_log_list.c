@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Grow an array of "size" byte elements by one; NULL for want of memory. */
-static void *nuc_list_grow(void *array, size_t *capacity, size_t count, size_t size)
+void *nuc_list_grow(void *array, size_t *capacity, size_t count, size_t size)
 {
     size_t wanted;
     void *grown;

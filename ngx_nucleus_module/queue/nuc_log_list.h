@@ -26,6 +26,13 @@ nuc_rc_t nuc_log_list_writers(const nuc_sys_t *sys, const char *dir,
 nuc_rc_t nuc_log_list_segments(const nuc_sys_t *sys, const char *dir,
                                nuc_segment_list_t *segments, nuc_err_t *err);
 
+/*
+ * Room for one element of "size" bytes behind "count" in an array that malloc made, or
+ * NULL for an empty one.  Returns where the array is now; NULL for want of memory, the
+ * old one is as it was.
+ */
+void *nuc_list_grow(void *array, size_t *capacity, size_t count, size_t size);
+
 /* The path of a writer's directory. */
 nuc_rc_t nuc_log_writer_path(const char *dir, const nuc_uuid_t *writer,
                              char path[NUC_PATH_MAX], nuc_err_t *err);

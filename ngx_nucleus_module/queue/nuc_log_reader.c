@@ -109,7 +109,7 @@ void nuc_log_reader_close(nuc_log_reader_t *reader)
 static nuc_log_source_t *nuc_reader_source(nuc_log_reader_t *reader,
                                            const nuc_uuid_t *writer)
 {
-    size_t i, capacity;
+    size_t i;
     nuc_log_source_t *source, **sources;
 
     for (i = 0; i < reader->nsources; i++) {
@@ -118,16 +118,13 @@ static nuc_log_source_t *nuc_reader_source(nuc_log_reader_t *reader,
         }
     }
 
-    if (reader->nsources == reader->capacity) {
-        capacity = reader->capacity ? 2 * reader->capacity : 16;
-        sources = realloc(reader->sources, capacity * sizeof(*sources));
-        if (sources == NULL) {
-            return NULL;
-        }
-
-        reader->sources = sources;
-        reader->capacity = capacity;
+    sources = nuc_list_grow(reader->sources, &reader->capacity, reader->nsources,
+                            sizeof(*sources));
+    if (sources == NULL) {
+        return NULL;
     }
+
+    reader->sources = sources;
 
     source = calloc(1, sizeof(*source));
     if (source == NULL ||
@@ -555,7 +552,7 @@ size_t nuc_log_reader_positions(nuc_log_reader_t *reader,
 static uint64_t nuc_source_bytes(nuc_log_reader_t *reader, nuc_log_source_t *source)
 {
     size_t i;
-    char name[NUC_LOG_NAME_MAX], path[NUC_PATH_MAX];
+    char path[NUC_PATH_MAX];
     uint64_t bytes = 0, first;
     struct stat st;
 
@@ -571,9 +568,8 @@ static uint64_t nuc_source_bytes(nuc_log_reader_t *reader, nuc_log_source_t *sou
             continue;
         }
 
-        nuc_segment_name(first, NUC_LOG_SEGMENT_SUFFIX, name);
-
-        if (nuc_path_join(path, source->path, name, NULL) == NUC_OK &&
+        if (nuc_segment_path(source->path, first, NUC_LOG_SEGMENT_SUFFIX, path, NULL) ==
+                NUC_OK &&
             reader->sys->stat(reader->sys, path, &st) == 0) {
             bytes += (uint64_t) st.st_size;
         }

@@ -39,15 +39,14 @@ void nuc_scan_free(nuc_scan_t *scan)
 nuc_rc_t nuc_scan_open(nuc_scan_t *scan, const char *dir, const nuc_uuid_t *writer,
                        uint64_t first, int flags, nuc_err_t *err)
 {
-    char name[NUC_LOG_NAME_MAX], path[NUC_PATH_MAX];
+    char path[NUC_PATH_MAX];
     size_t got;
     uint8_t header[NUC_SEGMENT_HEADER_LEN];
     nuc_rc_t rc;
 
     nuc_scan_close(scan);
-    nuc_segment_name(first, NUC_LOG_SEGMENT_SUFFIX, name);
 
-    rc = nuc_path_join(path, dir, name, err);
+    rc = nuc_segment_path(dir, first, NUC_LOG_SEGMENT_SUFFIX, path, err);
     if (rc != NUC_OK) {
         return rc;
     }

@@ -13,10 +13,8 @@
  */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -126,8 +124,8 @@ static void nuc_group_trim(nuc_group_t *group)
 static nuc_rc_t nuc_log_submit(nuc_queue_t *queue, const nuc_record_t *records,
                                size_t count, nuc_ticket_t *ticket, nuc_err_t *err)
 {
-    size_t i, length, size, before, total = 0;
-    uint8_t *frame;
+    size_t i, length, before, total = 0;
+    uint8_t *frame, *end, *following;
     nuc_rc_t rc = NUC_OK;
     nuc_log_t *log = (nuc_log_t *) queue;
     nuc_buf_t *frames = &log->gather.frames;
@@ -167,14 +165,14 @@ static nuc_rc_t nuc_log_submit(nuc_queue_t *queue, const nuc_record_t *records,
     }
 
     for (i = 0; i < count; i++) {
-        length = nuc_record_encoded_len(&records[i]);
-        size = nuc_frame_size(length);
+        end = nuc_record_encode(&records[i], frame + NUC_FRAME_HEADER_LEN);
+        length = (size_t) (end - frame) - NUC_FRAME_HEADER_LEN;
+        following = frame + nuc_frame_size(length);
 
-        memset(frame + size - NUC_FRAME_ALIGN, 0, NUC_FRAME_ALIGN);
         nuc_frame_begin(frame, (uint32_t) length,
                         i + 1 == count ? NUC_FRAME_END_OF_BATCH : 0);
-        nuc_record_encode(&records[i], frame + NUC_FRAME_HEADER_LEN);
-        frame += size;
+        memset(end, 0, (size_t) (following - end));
+        frame = following;
     }
 
     frames->len += total;
@@ -465,11 +463,10 @@ static int nuc_log_wait(nuc_log_t *log)
     int go_on = 1;
     struct timespec tick;
 
-    nuc_deadline(log->options.tick_ms, &tick);
-
     pthread_mutex_lock(&log->mutex);
 
     if (!log->stop && !(log->kicked && log->gather.records > 0)) {
+        nuc_deadline(log->options.tick_ms, &tick);
         log->waiting = 1;
         pthread_cond_timedwait(&log->work, &log->mutex, &tick);
         log->waiting = 0;
@@ -543,8 +540,7 @@ static int nuc_log_tick_due(const nuc_log_t *log)
 {
     return nuc_time_monotonic() - log->space.counted_at >=
                (uint64_t) log->options.tick_ms * 1000 ||
-           (log->space.used >= log->options.max_size &&
-            atomic_load_explicit(&log->state_rc, memory_order_relaxed) == NUC_OK);
+           (log->space.used >= log->options.max_size && log->state.rc == NUC_OK);
 }
 
 static void nuc_log_tick(nuc_log_t *log)

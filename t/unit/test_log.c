@@ -362,6 +362,20 @@ static void make_room(const char *dir)
     nuc_log_keeper_close(keeper);
 }
 
+/* Store records until the queue is full; returns the number of the next. */
+static uint64_t fill(nuc_queue_t *queue)
+{
+    uint64_t n;
+    unsigned retry_after;
+
+    for (n = 1; n < 1000 && queue->ops->ready(queue, &retry_after, NULL) == NUC_OK; n++) {
+        kit_store(queue, n, 1);
+        kit_wait_ready(queue, NUC_FULL, n > 60 ? 40 : 0);
+    }
+
+    return n;
+}
+
 /* The quota is used up by a segment that is still being written: it must not stay so. */
 static void test_full_by_open_segment(void)
 {
@@ -380,10 +394,7 @@ static void test_full_by_open_segment(void)
     queue = open_queue(&options);
     kit_started(queue);
 
-    for (n = 1; n < 1000 && queue->ops->ready(queue, &retry_after, &err) == NUC_OK; n++) {
-        kit_store(queue, n, 1);
-        kit_wait_ready(queue, NUC_FULL, n > 60 ? 40 : 0);
-    }
+    n = fill(queue);
 
     is_int(queue->ops->ready(queue, &retry_after, &err), NUC_FULL,
            "one segment fills the queue");
@@ -419,10 +430,7 @@ static void test_full(void)
     queue = open_queue(&options);
     kit_started(queue);
 
-    for (n = 1; n < 1000 && queue->ops->ready(queue, &retry_after, &err) == NUC_OK; n++) {
-        kit_store(queue, n, 1);
-        kit_wait_ready(queue, NUC_FULL, n > 60 ? 40 : 0);
-    }
+    n = fill(queue);
 
     is_int(queue->ops->ready(queue, &retry_after, &err), NUC_FULL,
            "the quota is reached");
