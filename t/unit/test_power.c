@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "logkit.h"
+#include "nuc_keeper.h"
 #include "nuc_log_file.h"
 #include "nuc_log_list.h"
 #include "nuc_pipeline.h"
@@ -156,53 +157,19 @@ static void pipeline_report(void *ctx, const nuc_err_t *err, uint64_t lost)
     world->corrupt += lost + 1;
 }
 
-/* One round of the worker's keeper: recover, seal, and with "remove" what all have
- * passed. */
-static void keep(world_t *world, int removing)
+/* One round of the worker's keeper: recover, seal, remove what all have passed. */
+static void keep(world_t *world)
 {
-    size_t i;
-    char dir[NUC_PATH_MAX];
     nuc_err_t err;
-    nuc_commit_t commits[8];
-    nuc_log_consumer_t consumers[8];
-    nuc_log_keeper_t *keeper;
-    nuc_state_names_t names = {NULL, 0};
-    const nuc_sys_t *sys = sim_sys(world->sim);
-    int readable = 1;
+    nuc_keeper_t keeper;
 
-    if (nuc_log_keeper_open(sys, world->queue, keeper_report, world, &keeper, &err) !=
-        NUC_OK) {
+    if (nuc_keeper_open(&keeper, sim_sys(world->sim), world->state, world->queue,
+                        keeper_report, world, &err) != NUC_OK) {
         return;
     }
 
-    nuc_log_keeper_tend(keeper, &err);
-
-    if (removing && nuc_state_list(sys, world->state, &names, &err) == NUC_OK) {
-        for (i = 0; i < names.count; i++) {
-            nuc_commit_init(&commits[i]);
-
-            readable = readable &&
-                       nuc_state_pipeline_dir(dir, world->state, names.names[i], &err) ==
-                           NUC_OK &&
-                       nuc_commit_read(sys, dir, &commits[i], &err) == NUC_OK &&
-                       nuc_commit_settle(sys, dir, &err) == NUC_OK;
-
-            consumers[i].positions = commits[i].positions;
-            consumers[i].count = commits[i].npositions;
-        }
-
-        if (readable) {
-            nuc_log_keeper_remove(keeper, consumers, names.count, &err);
-        }
-
-        for (i = 0; i < names.count; i++) {
-            nuc_commit_free(&commits[i]);
-        }
-
-        nuc_state_names_free(&names);
-    }
-
-    nuc_log_keeper_close(keeper);
+    (void) nuc_keeper_round(&keeper, &err);
+    nuc_keeper_close(&keeper);
 }
 
 static int register_pipelines(world_t *world)
@@ -354,11 +321,11 @@ static void live(world_t *world)
 
         if (register_pipelines(world)) {
             deliver(world, 0);
-            keep(world, 1);
+            keep(world);
 
             if (round == 2) {
                 deliver(world, 1);
-                keep(world, 1);
+                keep(world);
             }
         }
     }
@@ -379,7 +346,7 @@ static void settle(world_t *world)
     }
 
     for (i = 0; i < 2; i++) {
-        keep(world, 1);
+        keep(world);
         deliver(world, 0);
         deliver(world, 1);
     }
@@ -538,7 +505,7 @@ static const char *cut_anywhere(const char *skip, unsigned n, unsigned seed, int
          */
         if (seed & 8) {
             register_pipelines(world);
-            keep(world, 0);
+            keep(world);
             deliver(world, 0);
             world_cut(world, seed + 16 * n);
             return finish(world);
@@ -573,9 +540,9 @@ static const char *worker_dies_twice(const char *skip, unsigned n, unsigned seed
 
     if (register_pipelines(world)) {
         deliver(world, 0);
-        keep(world, 1);
+        keep(world);
         deliver(world, 1);
-        keep(world, 1);
+        keep(world);
     }
 
     *ended = !sim_stopped(world->sim);
@@ -586,7 +553,7 @@ static const char *worker_dies_twice(const char *skip, unsigned n, unsigned seed
 
     if (register_pipelines(world)) {
         deliver(world, 0);
-        keep(world, 1);
+        keep(world);
         deliver(world, 1);
     }
 
@@ -716,7 +683,7 @@ static const char *quarantine_then_cut(const char *skip, unsigned n, unsigned se
     close_queue(queue);
     spoil_first_segment(world);
     register_pipelines(world);
-    keep(world, 0);
+    keep(world);
     world_cut(world, seed + 16 * n + n);
 
     snprintf(path, sizeof(path), "%.900s/quarantine", world->queue);
