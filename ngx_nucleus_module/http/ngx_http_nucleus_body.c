@@ -74,8 +74,6 @@ ngx_http_nucleus_read_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 {
     ngx_int_t  rc;
 
-    rc = NGX_OK;
-
     if (!r->reading_body && ngx_http_nucleus_use_body(r, ctx) == NGX_OK) {
         ngx_http_nucleus_process_body(r, ctx);
         return;
