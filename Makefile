@@ -14,9 +14,12 @@ CORPORA ?=
 DEPS ?= yes
 JOBS ?= $(shell nproc)
 
-NGINX ?= $(shell command -v nginx || echo /usr/sbin/nginx)
-# a tree in which nginx's ./configure runs: Debian's nginx-dev, or nginx's sources
+# a tree in which nginx's configure runs: Debian's nginx-dev, nginx's sources, or sources that are
+# configured already, and then with what arguments
 NGINX_SRC ?= /usr/share/nginx/src
+# the nginx to use: what was built there, or the system's
+NGINX ?= $(abspath $(or $(wildcard $(NGINX_SRC)/objs/nginx),\
+	$(shell command -v nginx || echo /usr/sbin/nginx)))
 # yes: build nginx itself too, from NGINX_SRC
 NGINX_BUILD ?= no
 
@@ -103,10 +106,12 @@ $(UNIT_TESTS) $(UNIT_BENCHES): %: %.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
 # the module, built by nginx's own configure in a copy of its tree; NGINX_SAN stands for SAN where
 # nginx's own code needs other flags
 NGINX_SAN ?= $(SAN)
-NGINX_CC_OPT := $(OPT) -D_GNU_SOURCE $(NGINX_SAN) $(if $(filter yes,$(NGINX_BUILD)),-DNGX_DEBUG_PALLOC=1)
+NGINX_CC_OPT := $(OPT) -D_GNU_SOURCE $(NGINX_SAN) \
+	$(if $(and $(SAN),$(filter yes,$(NGINX_BUILD))),-DNGX_DEBUG_PALLOC=1)
 
-# those of Debian's nginx that stand beside Nucleus in configurations and tests
-NGINX_MODULES := addition auth_request gunzip gzip_static realip slice ssl stub_status sub v2
+# those of Debian's nginx that stand beside Nucleus in configurations and tests, and HTTP/3 where it is
+NGINX_MODULES := addition auth_request gunzip gzip_static realip slice ssl stub_status sub v2 \
+	$(if $(wildcard $(NGINX_SRC)/src/http/v3),v3)
 
 # nginx's own leaks are not ours to find
 NGINX_LSAN := $(if $(findstring address,$(SAN)),$(abspath $(B))/lsan-nginx.o)
@@ -114,25 +119,46 @@ $(abspath $(B))/lsan-nginx.o: tools/lsan-nginx.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(OPT) $(WARN) -fPIC -c -o $@ $<
 
-# configure notes the headers' names, so it runs again when there is a new one
-HEADERS := $(sort $(wildcard $(SRC)/*/*.h))
-$(B)/headers: FORCE
-	@mkdir -p $(@D)
-	@echo $(HEADERS) | cmp -s - $@ || echo $(HEADERS) > $@
+# a tree that is configured already says with what, and CC counts only if it is given
+NGINX_CONFIGURED := $(if $(filter yes,$(NGINX_BUILD)),,$(wildcard $(NGINX_SRC)/objs/ngx_auto_config.h))
+NGINX_CC := $(if $(and $(NGINX_CONFIGURED),$(filter default file,$(origin CC))),,--with-cc='$(CC)')
 
-$(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile $(B)/headers $(NGINX_LSAN)
-	@test -x $(NGINX_SRC)/configure || { echo "no nginx source tree at $(NGINX_SRC): install nginx-dev, or give NGINX_SRC=DIR" >&2; exit 1; }
+ifneq ($(NGINX_CONFIGURED),)
+NGINX_ARGUMENTS = $(shell tools/nginx-arguments '$(NGINX_SRC)' '$(CURDIR)')
+NGINX_MADE = $(patsubst %,-o %,$(shell tools/nginx-arguments --made '$(NGINX_SRC)'))
+else
+NGINX_ARGUMENTS = --with-compat --with-threads --with-debug $(NGINX_MODULES:%=--with-http_%_module) \
+	--with-cc-opt='$(NGINX_CC_OPT)' --with-ld-opt='$(NGINX_SAN) $(NGINX_LSAN)'
+endif
+
+# only what is needed of it: an nginx that is configured already builds its other modules itself
+NGINX_TARGETS := $(if $(filter yes,$(NGINX_BUILD)),binary modules,objs/$(MODULE_NAME))
+
+# configure notes the headers' names, and is not told when its tree is another, so it runs again
+# when one of these is new
+HEADERS := $(sort $(wildcard $(SRC)/*/*.h))
+$(B)/configured: FORCE
+	@mkdir -p $(@D)
+	@{ printf '%s\n' $(HEADERS) "$$CONFIGURED" && \
+		cat $(NGINX_SRC)/src/core/nginx.h $(NGINX_CONFIGURED) 2> /dev/null; } > $@.new || true
+	@cmp -s $@.new $@ || cp $@.new $@
+	@rm $@.new
+$(B)/configured: export CONFIGURED = $(abspath $(NGINX_SRC)) $(NGINX_CC) $(NGINX_ARGUMENTS)
+
+$(B)/nginx/objs/Makefile: config $(SRC)/sources $(SRC)/exports.map Makefile $(B)/configured $(NGINX_LSAN)
+	@test -x $(NGINX_SRC)/configure || test -x $(NGINX_SRC)/auto/configure || { \
+		echo "no nginx source tree at $(NGINX_SRC): install nginx-dev, or give NGINX_SRC=DIR" >&2; exit 1; }
 	$(call say,config,$(B)/nginx)
-	$(Q)rm -rf $(B)/nginx && mkdir -p $(B)/nginx && cp -r $(NGINX_SRC)/. $(B)/nginx
-	$(Q)cd $(B)/nginx && ./configure --with-compat --with-threads --with-debug \
-		$(NGINX_MODULES:%=--with-http_%_module) --with-cc='$(CC)' --with-cc-opt='$(NGINX_CC_OPT)' \
-		--with-ld-opt='$(NGINX_SAN) $(NGINX_LSAN)' --add-dynamic-module=$(CURDIR) > configure.log || { cat configure.log; exit 1; }
+	$(Q)rm -rf $(B)/nginx && mkdir -p $(B)/nginx && \
+		tar -C $(NGINX_SRC) --exclude=./objs --exclude=./.git -cf - . | tar -C $(B)/nginx -xf -
+	$(Q)cd $(B)/nginx && { test -x configure || cp auto/configure .; } && \
+		./configure $(NGINX_ARGUMENTS) $(NGINX_CC) --add-dynamic-module=$(CURDIR) > configure.log || { cat configure.log; exit 1; }
 
 .PHONY: module
 module: $(MODULE)
 $(MODULE): $(B)/nginx/objs/Makefile $(wildcard $(SRC)/*/*.[ch])
 	$(call say,module,$@)
-	@$(MAKE) -C $(B)/nginx -f objs/Makefile $(if $(filter yes,$(NGINX_BUILD)),binary) modules \
+	@$(MAKE) -C $(B)/nginx -f objs/Makefile $(NGINX_MADE) $(NGINX_TARGETS) \
 		> $(B)/nginx/make.log 2>&1 || { cat $(B)/nginx/make.log; exit 1; }
 	@mkdir -p $(@D) && cp $(B)/nginx/objs/$(MODULE_NAME) $@
 
