@@ -16,6 +16,10 @@
 #include "ngx_http_nucleus_module.h"
 
 
+/* bytes of the buffer that problems are written to */
+#define NGX_HTTP_NUCLEUS_KEPT_TEXT  65536
+
+
 typedef struct {
     ngx_uint_t   status;
     const char  *name;
@@ -400,6 +404,12 @@ ngx_http_nucleus_create_problem(ngx_http_request_t *r,
     b->last_buf = 1;
     b->last_in_chain = 1;
 
+    /* what one long list of ids made grow is not kept for ever */
+
+    if (out->capacity > NGX_HTTP_NUCLEUS_KEPT_TEXT) {
+        nuc_buf_free(out);
+    }
+
     return b;
 }
 
@@ -510,6 +520,15 @@ ngx_http_nucleus_add_problem_headers(ngx_http_request_t *r,
                 - value.data;
 
     return ngx_http_nucleus_add_header(r, "Retry-After", &value);
+}
+
+
+/* memory that the ids take until the request ends */
+
+size_t
+ngx_http_nucleus_receipt_size(ngx_http_nucleus_ctx_t *ctx)
+{
+    return ctx->count * NUC_RID_LEN + ngx_http_nucleus_ids_len(ctx);
 }
 
 

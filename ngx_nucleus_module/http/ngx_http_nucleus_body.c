@@ -235,9 +235,10 @@ static ngx_int_t
 ngx_http_nucleus_grow_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
     size_t size)
 {
-    off_t    length;
-    u_char  *p;
-    size_t   capacity;
+    off_t      length;
+    u_char    *p;
+    size_t     capacity;
+    ngx_int_t  rc;
 
     if (size <= ctx->capacity) {
         return NGX_OK;
@@ -249,6 +250,7 @@ ngx_http_nucleus_grow_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
 
     capacity = ngx_max(size, 2 * ctx->capacity);
     capacity = ngx_max(capacity, NGX_HTTP_NUCLEUS_BODY_START);
+    capacity = ngx_min(capacity, ngx_http_nucleus_max_body());
 
     length = r->headers_in.content_length_n;
 
@@ -256,15 +258,23 @@ ngx_http_nucleus_grow_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         capacity = ngx_min(capacity, (size_t) length);
     }
 
-    if (ngx_http_nucleus_reserve(capacity - ctx->capacity) != NGX_OK) {
-        return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BUSY, 1);
+    rc = ngx_http_nucleus_reserve(ctx, capacity - ctx->capacity, 0);
+
+    if (rc == NGX_BUSY && size < capacity) {
+        capacity = size;
+        rc = ngx_http_nucleus_reserve(ctx, capacity - ctx->capacity, 0);
+    }
+
+    if (rc != NGX_OK) {
+        return ngx_http_nucleus_refuse_size(r, rc,
+                          ngx_max(length, (off_t) capacity) - ctx->capacity);
     }
 
     p = realloc(ctx->capacity ? ctx->body.data : NULL, capacity);
     if (p == NULL) {
         ngx_log_error(NGX_LOG_EMERG, r->connection->log, ngx_errno,
                       "realloc(%uz) failed", capacity);
-        ngx_http_nucleus_release(capacity - ctx->capacity);
+        ngx_http_nucleus_release(ctx, capacity - ctx->capacity);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -280,7 +290,7 @@ ngx_http_nucleus_free_body(ngx_http_nucleus_ctx_t *ctx)
 {
     if (ctx->capacity) {
         ngx_free(ctx->body.data);
-        ngx_http_nucleus_release(ctx->capacity);
+        ngx_http_nucleus_release(ctx, ctx->capacity);
     }
 
     ngx_str_null(&ctx->body);

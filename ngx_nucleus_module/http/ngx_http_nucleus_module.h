@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "nuc_budget.h"
 #include "nuc_buf.h"
 #include "nuc_err.h"
 #include "nuc_format.h"
@@ -73,11 +74,21 @@ typedef struct {
 } ngx_http_nucleus_queue_t;
 
 
-/* freed by no request: the queue may hold it longer than the request lives */
+/*
+ * freed by no request: the queue may hold it longer than the request lives;
+ * so does its timer where nobody waits for the answer
+ */
 
 typedef struct {
     nuc_ticket_t                   ticket;        /* must be the first */
-    size_t                         size;          /* reserved of max_inflight */
+
+    /* event ident must be after 3 pointers as in ngx_connection_t */
+    ngx_socket_t                   ident;
+
+    ngx_event_t                    timer;
+
+    nuc_account_t                 *account;       /* of the budget */
+    size_t                         size;          /* bytes reserved there */
     ngx_http_nucleus_queue_t      *queue;
 } ngx_http_nucleus_ticket_t;
 
@@ -89,8 +100,7 @@ typedef struct {
 
     ngx_http_nucleus_ticket_t     *free;
 
-    size_t                         inflight;
-    size_t                         max_inflight;
+    nuc_budget_t                   budget;        /* of max_inflight */
     ngx_msec_t                     timeout;
 
     nuc_event_list_t               events;
@@ -145,11 +155,6 @@ typedef struct {
     ngx_http_nucleus_ticket_t     *ticket;        /* while it waits */
     ngx_http_nucleus_problem_t    *problem;       /* why it is refused */
 
-    /* event ident must be after 3 pointers as in ngx_connection_t */
-    ngx_socket_t                   ident;
-
-    ngx_event_t                    timer;
-
     const nuc_format_t            *format;
     ngx_str_t                      stream;
     ngx_str_t                      tenant;
@@ -158,6 +163,9 @@ typedef struct {
 
     ngx_str_t                      body;
     size_t                         capacity;      /* 0: body is not ours */
+
+    nuc_account_t                 *account;       /* NULL: reserved is 0 */
+    size_t                         reserved;
 
     size_t                         count;
     u_char                        *rids;          /* NUC_RID_LEN each */
@@ -171,9 +179,9 @@ typedef struct {
 
 #define ngx_http_nucleus_str(s)   ((nuc_str_t) { (s)->data, (s)->len })
 
-/* a body and its copy in the queue are both there for a moment */
+/* more is refused to a request that is alone, too */
 #define ngx_http_nucleus_max_body()                                           \
-    (ngx_http_nucleus_process.max_inflight / 2)
+    nuc_budget_most(&ngx_http_nucleus_process.budget)
 
 
 /* ngx_http_nucleus_request.c */
@@ -200,12 +208,26 @@ void ngx_http_nucleus_forget_body(ngx_http_request_t *r,
 void ngx_http_nucleus_give_body_back(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 
+/* ngx_http_nucleus_budget.c */
+
+void ngx_http_nucleus_init_budget(size_t max);
+ngx_int_t ngx_http_nucleus_reserve(ngx_http_nucleus_ctx_t *ctx, size_t size,
+    size_t instead);
+void ngx_http_nucleus_release(ngx_http_nucleus_ctx_t *ctx, size_t size);
+void ngx_http_nucleus_hand_over(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_ticket_t *nt, size_t size);
+ngx_int_t ngx_http_nucleus_check_share(ngx_http_nucleus_ctx_t *ctx,
+    size_t size);
+ngx_int_t ngx_http_nucleus_refuse_size(ngx_http_request_t *r, ngx_int_t rc,
+    size_t size);
+
 /* ngx_http_nucleus_answer.c */
 
 ngx_int_t ngx_http_nucleus_refuse(ngx_http_request_t *r,
     ngx_http_nucleus_problem_e code, ngx_uint_t retry_after);
 ngx_int_t ngx_http_nucleus_refuse_fault(ngx_http_request_t *r,
     nuc_format_fault_t *fault);
+size_t ngx_http_nucleus_receipt_size(ngx_http_nucleus_ctx_t *ctx);
 ngx_int_t ngx_http_nucleus_send_receipt(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, const char *durability);
 ngx_int_t ngx_http_nucleus_send_health(ngx_http_request_t *r,
@@ -223,8 +245,7 @@ nuc_rc_t ngx_http_nucleus_ready(ngx_http_nucleus_queue_t *nq,
 nuc_rc_t ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
     ngx_http_nucleus_queue_t *nq, size_t size);
 void ngx_http_nucleus_detach(ngx_http_nucleus_ctx_t *ctx);
-ngx_int_t ngx_http_nucleus_reserve(size_t size);
-void ngx_http_nucleus_release(size_t size);
+void ngx_http_nucleus_leave(ngx_http_nucleus_ctx_t *ctx);
 
 
 extern ngx_module_t                ngx_http_nucleus_module;

@@ -1,7 +1,7 @@
 
 /*
- * The queues of a worker process: their start and end, the event that tells
- * of durable records, and the memory that requests may take.
+ * The queues of a worker process: their start and end, and the event that
+ * tells of durable records.
  */
 
 
@@ -106,8 +106,9 @@ ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
 
     ngx_memzero(np, sizeof(ngx_http_nucleus_process_t));
 
-    np->max_inflight = nmcf->max_inflight;
     np->timeout = nmcf->timeout;
+
+    ngx_http_nucleus_init_budget(nmcf->max_inflight);
 
     np->queues[0].name = "small bodies";
     np->queues[1].name = "large bodies";
@@ -234,6 +235,7 @@ ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
         nuc_event_list_free(&np->events);
         nuc_buf_free(&np->text);
         ngx_free(np->records);
+        nuc_budget_free(&np->budget);
     }
 
     ngx_memzero(np, sizeof(ngx_http_nucleus_process_t));
@@ -348,7 +350,10 @@ ngx_http_nucleus_log_state(ngx_http_nucleus_queue_t *nq, nuc_rc_t rc,
 }
 
 
-/* the queue copies the records; "size" was reserved and is its from here on */
+/*
+ * The queue copies the records.  "size" was reserved by the request, and is
+ * the ticket's from here on
+ */
 
 nuc_rc_t
 ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
@@ -368,7 +373,6 @@ ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
     }
 
     nt->ticket.owner = ctx;
-    nt->size = size;
 
     rc = nq->queue->ops->submit(nq->queue, np->records, ctx->count,
                                 &nt->ticket, &err);
@@ -382,16 +386,18 @@ ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
         ngx_post_event(&nq->kick, &ngx_posted_events);
     }
 
+    ngx_http_nucleus_hand_over(ctx, nt, size);
+
     nt->queue = nq;
 
     ctx->ticket = nt;
 
-    ctx->ident = -1;
-    ctx->timer.handler = ngx_http_nucleus_timeout_handler;
-    ctx->timer.data = ctx;
-    ctx->timer.log = ctx->request->connection->log;
+    nt->ident = -1;
+    nt->timer.handler = ngx_http_nucleus_timeout_handler;
+    nt->timer.data = nt;
+    nt->timer.log = ngx_cycle->log;
 
-    ngx_add_timer(&ctx->timer, np->timeout);
+    ngx_add_timer(&nt->timer, np->timeout);
 
     return NUC_OK;
 }
@@ -402,14 +408,28 @@ ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
 void
 ngx_http_nucleus_detach(ngx_http_nucleus_ctx_t *ctx)
 {
-    if (ctx->ticket) {
-        ctx->ticket->ticket.owner = NULL;
-        ctx->ticket = NULL;
+    if (ctx->ticket == NULL) {
+        return;
     }
 
-    if (ctx->timer.timer_set) {
-        ngx_del_timer(&ctx->timer);
+    if (ctx->ticket->timer.timer_set) {
+        ngx_del_timer(&ctx->ticket->timer);
     }
+
+    ngx_http_nucleus_leave(ctx);
+}
+
+
+/*
+ * The same for a request that nobody waits for: its time still runs, for a
+ * process that quits, and to notice a disk that does not answer
+ */
+
+void
+ngx_http_nucleus_leave(ngx_http_nucleus_ctx_t *ctx)
+{
+    ctx->ticket->ticket.owner = NULL;
+    ctx->ticket = NULL;
 }
 
 
@@ -457,7 +477,12 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
         ctx = ticket->owner;
         nt = (ngx_http_nucleus_ticket_t *) ticket;
 
-        ngx_http_nucleus_release(nt->size);
+        if (nt->timer.timer_set) {
+            ngx_del_timer(&nt->timer);
+        }
+
+        nuc_budget_give(&ngx_http_nucleus_process.budget, nt->account,
+                        nt->size);
         ngx_http_nucleus_free_ticket(nt);
 
         if (ctx == NULL) {
@@ -465,7 +490,6 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
         }
 
         ctx->ticket = NULL;
-        ngx_http_nucleus_detach(ctx);
 
         ngx_http_nucleus_finish(ctx, nq, rc);
     }
@@ -480,17 +504,23 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
 static void
 ngx_http_nucleus_timeout_handler(ngx_event_t *ev)
 {
-    ngx_http_nucleus_ctx_t *ctx = ev->data;
+    ngx_http_nucleus_ticket_t *nt = ev->data;
 
     unsigned                   retry_after;
+    ngx_http_nucleus_ctx_t    *ctx;
     ngx_http_nucleus_queue_t  *nq;
 
-    nq = ctx->ticket->queue;
+    nq = nt->queue;
+    ctx = nt->ticket.owner;
 
     /* until it answers, more would only wait for nothing */
 
     nq->stalled = 1;
     (void) ngx_http_nucleus_ready(nq, &retry_after);
+
+    if (ctx == NULL) {
+        return;
+    }
 
     ngx_http_nucleus_detach(ctx);
 
@@ -526,30 +556,4 @@ ngx_http_nucleus_free_ticket(ngx_http_nucleus_ticket_t *nt)
 
     nt->ticket.next = (nuc_ticket_t *) np->free;
     np->free = nt;
-}
-
-
-/* bytes of bodies and of records that are not durable yet */
-
-ngx_int_t
-ngx_http_nucleus_reserve(size_t size)
-{
-    ngx_http_nucleus_process_t  *np;
-
-    np = &ngx_http_nucleus_process;
-
-    if (size > np->max_inflight - np->inflight) {
-        return NGX_BUSY;
-    }
-
-    np->inflight += size;
-
-    return NGX_OK;
-}
-
-
-void
-ngx_http_nucleus_release(size_t size)
-{
-    ngx_http_nucleus_process.inflight -= size;
 }

@@ -20,12 +20,16 @@
 /* arrays that one large request made grow are not kept for ever */
 #define NGX_HTTP_NUCLEUS_KEPT_RECORDS  4096
 
+/* bytes: smaller bodies are read before it is seen whether there is room */
+#define NGX_HTTP_NUCLEUS_CHECKED_BODY  65536
+
 
 static ngx_int_t ngx_http_nucleus_start(ngx_http_request_t *r);
 static ngx_int_t ngx_http_nucleus_create_ctx(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t **ctxp);
 static void ngx_http_nucleus_cleanup(void *data);
-static ngx_int_t ngx_http_nucleus_check_room(ngx_http_request_t *r);
+static ngx_int_t ngx_http_nucleus_check_room(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
 static ngx_int_t ngx_http_nucleus_refuse_rc(ngx_http_request_t *r,
     nuc_rc_t rc, unsigned retry_after);
 
@@ -101,7 +105,7 @@ ngx_http_nucleus_start(ngx_http_request_t *r)
         return rc;
     }
 
-    return ngx_http_nucleus_check_room(r);
+    return ngx_http_nucleus_check_room(r, ctx);
 }
 
 
@@ -140,15 +144,20 @@ ngx_http_nucleus_cleanup(void *data)
 
     ngx_http_nucleus_detach(ctx);
     ngx_http_nucleus_free_body(ctx);
+
+    if (ctx->reserved) {
+        ngx_http_nucleus_release(ctx, ctx->reserved);
+    }
 }
 
 
 static ngx_int_t
-ngx_http_nucleus_check_room(ngx_http_request_t *r)
+ngx_http_nucleus_check_room(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 {
     off_t                       length;
     nuc_rc_t                    rc;
     unsigned                    retry_after;
+    ngx_int_t                   reserved;
     ngx_http_nucleus_queue_t   *nq;
 
     length = r->headers_in.content_length_n;
@@ -168,6 +177,13 @@ ngx_http_nucleus_check_room(ngx_http_request_t *r)
 
     if (rc != NUC_OK && rc != NUC_AGAIN) {
         return ngx_http_nucleus_refuse_rc(r, rc, retry_after);
+    }
+
+    if (length > NGX_HTTP_NUCLEUS_CHECKED_BODY) {
+        reserved = ngx_http_nucleus_check_share(ctx, length);
+        if (reserved != NGX_OK) {
+            return ngx_http_nucleus_refuse_size(r, reserved, length);
+        }
     }
 
     return NGX_OK;
@@ -235,6 +251,17 @@ ngx_http_nucleus_process_body(ngx_http_request_t *r,
         return;
     }
 
+    if (r->background) {
+
+        /* the copy of a mirror, which must not hold the client up */
+
+        ngx_http_nucleus_leave(ctx);
+
+        r->headers_out.status = NGX_HTTP_ACCEPTED;
+        ngx_http_finalize_request(r, NGX_OK);
+        return;
+    }
+
     /*
      * An event once taken is not taken back: a client that goes away is
      * noticed when it is written to
@@ -280,16 +307,21 @@ ngx_http_nucleus_parse(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 static ngx_int_t
 ngx_http_nucleus_enqueue(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 {
-    size_t                     size;
+    size_t                     size, receipt;
     nuc_rc_t                   rc;
     unsigned                   retry_after;
+    ngx_int_t                  reserved;
     ngx_http_nucleus_queue_t  *nq;
 
     if (ngx_http_nucleus_make_records(r, ctx, &size) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (size > ngx_http_nucleus_process.max_inflight - ctx->capacity) {
+    /* a client that is slow to read many ids holds them, too */
+
+    receipt = (ctx->count > 1) ? ngx_http_nucleus_receipt_size(ctx) : 0;
+
+    if (size + receipt > ngx_http_nucleus_max_body()) {
         return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BODY_TOO_LARGE, 0);
     }
 
@@ -298,8 +330,11 @@ ngx_http_nucleus_enqueue(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         return ngx_http_nucleus_refuse_rc(r, NUC_CLOSED, 0);
     }
 
-    if (ngx_http_nucleus_reserve(size) != NGX_OK) {
-        return ngx_http_nucleus_refuse_rc(r, NUC_BUSY, 1);
+    /* the queue's copy takes the place of a body of ours */
+
+    reserved = ngx_http_nucleus_reserve(ctx, size + receipt, ctx->capacity);
+    if (reserved != NGX_OK) {
+        return ngx_http_nucleus_refuse_size(r, reserved, size);
     }
 
     rc = ngx_http_nucleus_submit(ctx, nq, size);
@@ -309,7 +344,7 @@ ngx_http_nucleus_enqueue(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         return NGX_OK;
     }
 
-    ngx_http_nucleus_release(size);
+    ngx_http_nucleus_release(ctx, size + receipt);
 
     if (ngx_http_nucleus_ready(nq, &retry_after) == NUC_OK && rc == NUC_FULL) {
 

@@ -1,0 +1,164 @@
+
+/*
+ * The memory that requests may take: bodies of ours, records that are not
+ * durable yet, long receipts.  What each may have is core/nuc_budget.h's rule.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_nucleus_module.h"
+
+#include <sys/random.h>
+
+
+static uint64_t ngx_http_nucleus_address(ngx_connection_t *c);
+
+
+void
+ngx_http_nucleus_init_budget(size_t max)
+{
+    uint64_t  seed;
+
+    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed)) {
+        seed = (uint64_t) ngx_random() << 32 ^ ngx_random() ^ ngx_pid;
+    }
+
+    nuc_budget_init(&ngx_http_nucleus_process.budget, max, seed);
+}
+
+
+/* the request holds it until it releases it, or hands it over to a ticket */
+
+ngx_int_t
+ngx_http_nucleus_reserve(ngx_http_nucleus_ctx_t *ctx, size_t size,
+    size_t instead)
+{
+    nuc_rc_t  rc;
+
+    rc = nuc_budget_take(&ngx_http_nucleus_process.budget, &ctx->account,
+                         ngx_http_nucleus_str(&ctx->tenant),
+                         ngx_http_nucleus_address(ctx->request->connection),
+                         size, instead);
+
+    if (rc == NUC_OK) {
+        ctx->reserved += size;
+        return NGX_OK;
+    }
+
+    return rc == NUC_BUSY ? NGX_BUSY : NGX_ERROR;
+}
+
+
+void
+ngx_http_nucleus_release(ngx_http_nucleus_ctx_t *ctx, size_t size)
+{
+    nuc_budget_give(&ngx_http_nucleus_process.budget, ctx->account, size);
+
+    ctx->reserved -= size;
+
+    if (ctx->reserved == 0) {
+        ctx->account = NULL;
+    }
+}
+
+
+void
+ngx_http_nucleus_hand_over(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_ticket_t *nt, size_t size)
+{
+    nt->account = ctx->account;
+    nt->size = size;
+
+    ctx->reserved -= size;
+
+    if (ctx->reserved == 0) {
+        ctx->account = NULL;
+    }
+}
+
+
+/* a large body that has no chance now is not read, and nothing is reserved */
+
+ngx_int_t
+ngx_http_nucleus_check_share(ngx_http_nucleus_ctx_t *ctx, size_t size)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_nucleus_reserve(ctx, size, 0);
+
+    if (rc == NGX_OK) {
+        ngx_http_nucleus_release(ctx, size);
+    }
+
+    return rc;
+}
+
+
+/* the status to answer when "size" more bytes could not be reserved */
+
+ngx_int_t
+ngx_http_nucleus_refuse_size(ngx_http_request_t *r, ngx_int_t rc, size_t size)
+{
+    ngx_uint_t  seconds;
+
+    if (rc != NGX_BUSY) {
+        ngx_log_error(NGX_LOG_EMERG, r->connection->log, ngx_errno,
+                      "nucleus has no memory to account for a request");
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    seconds = nuc_budget_wait(&ngx_http_nucleus_process.budget, size,
+                              ngx_current_msec);
+
+    return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BUSY, seconds);
+}
+
+
+/*
+ * IPv6: who has one address has at least its /64.  The others get prefixes of
+ * multicast, from which nobody sends
+ */
+
+static uint64_t
+ngx_http_nucleus_address(ngx_connection_t *c)
+{
+    u_char                key[8] = { 0xff };
+    uint64_t              address;
+    struct sockaddr_in   *sin;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6  *sin6;
+#endif
+
+    switch (c->sockaddr->sa_family) {
+
+    case AF_INET:
+        sin = (struct sockaddr_in *) c->sockaddr;
+        ngx_memcpy(&key[4], &sin->sin_addr, 4);
+        break;
+
+#if (NGX_HAVE_INET6)
+    case AF_INET6:
+        sin6 = (struct sockaddr_in6 *) c->sockaddr;
+
+        if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
+            ngx_memcpy(&key[4], &sin6->sin6_addr.s6_addr[12], 4);
+
+        } else {
+            ngx_memcpy(key, &sin6->sin6_addr, 8);
+        }
+
+        break;
+#endif
+
+    default: /* AF_UNIX */
+        key[1] = 1;
+        break;
+    }
+
+    ngx_memcpy(&address, key, 8);
+
+    return address;
+}
