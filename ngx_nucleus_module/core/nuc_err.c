@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void nuc_err_fill(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char *fmt,
-                         va_list args)
+static void nuc_err_put(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char *fmt,
+                        va_list args)
 {
     err->rc = rc;
     err->sys_errno = sys_errno;
@@ -13,20 +13,18 @@ static void nuc_err_fill(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char 
     vsnprintf(err->message, sizeof(err->message), fmt, args);
 }
 
-nuc_rc_t nuc_err_set(nuc_err_t *err, nuc_rc_t rc, const char *fmt, ...)
+void nuc_err_fill(nuc_err_t *err, nuc_rc_t rc, const char *fmt, ...)
 {
     va_list args;
 
     if (err != NULL) {
         va_start(args, fmt);
-        nuc_err_fill(err, rc, 0, fmt, args);
+        nuc_err_put(err, rc, 0, fmt, args);
         va_end(args);
     }
-
-    return rc;
 }
 
-nuc_rc_t nuc_err_sys(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char *fmt, ...)
+void nuc_err_fill_sys(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char *fmt, ...)
 {
     size_t len;
     va_list args;
@@ -34,15 +32,13 @@ nuc_rc_t nuc_err_sys(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char *fmt
 
     if (err != NULL) {
         va_start(args, fmt);
-        nuc_err_fill(err, rc, sys_errno, fmt, args);
+        nuc_err_put(err, rc, sys_errno, fmt, args);
         va_end(args);
 
         len = strlen(err->message);
         snprintf(err->message + len, sizeof(err->message) - len, " (%d: %s)", sys_errno,
                  strerror_r(sys_errno, text, sizeof(text)));
     }
-
-    return rc;
 }
 
 void nuc_err_hint(nuc_err_t *err, const char *fmt, ...)

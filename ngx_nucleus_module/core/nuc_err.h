@@ -33,12 +33,22 @@ typedef struct {
  * Fill "err" (may be NULL) and return "rc", so that failing is one statement.  The
  * message is cut to what fits.
  */
-nuc_rc_t nuc_err_set(nuc_err_t *err, nuc_rc_t rc, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+#define nuc_err_set(err, rc, ...) (nuc_err_fill(err, rc, __VA_ARGS__), nuc_err_return(rc))
 
 /* The same for a failed system call: appends the text of "sys_errno". */
-nuc_rc_t nuc_err_sys(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char *fmt, ...)
+#define nuc_err_sys(err, rc, sys_errno, ...)                                             \
+    (nuc_err_fill_sys(err, rc, sys_errno, __VA_ARGS__), nuc_err_return(rc))
+
+void nuc_err_fill(nuc_err_t *err, nuc_rc_t rc, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void nuc_err_fill_sys(nuc_err_t *err, nuc_rc_t rc, int sys_errno, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* Here, where compilers and analyzers see that what fails does not return NUC_OK. */
+static inline nuc_rc_t nuc_err_return(nuc_rc_t rc)
+{
+    return rc;
+}
 
 void nuc_err_hint(nuc_err_t *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

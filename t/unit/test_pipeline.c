@@ -67,7 +67,8 @@ static void copy_tree(const char *from, const char *to)
     struct stat st;
     struct dirent *entry;
 
-    if (mkdir(to, 0750) == -1 || (dir = opendir(from)) == NULL) {
+    dir = opendir(from);
+    if (dir == NULL || mkdir(to, 0750) == -1) {
         die(to);
     }
 
