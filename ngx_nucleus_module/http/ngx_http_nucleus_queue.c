@@ -30,6 +30,9 @@ static ngx_int_t ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
 static void ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle,
     ngx_http_nucleus_queue_t *nq, ngx_msec_t deadline);
 
+static void ngx_http_nucleus_log_stats(ngx_cycle_t *cycle,
+    ngx_http_nucleus_queue_t *nq);
+
 static void ngx_http_nucleus_kick_handler(ngx_event_t *ev);
 static void ngx_http_nucleus_wake_handler(ngx_event_t *ev);
 static void ngx_http_nucleus_timeout_handler(ngx_event_t *ev);
@@ -270,6 +273,8 @@ ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq,
         nq->connection->fd = (ngx_socket_t) -1;
     }
 
+    ngx_http_nucleus_log_stats(cycle, nq);
+
     rc = nq->queue->ops->close(nq->queue, deadline, &err);
 
     if (rc != NUC_OK) {
@@ -277,6 +282,25 @@ ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq,
                       "nucleus queue for %s was left: %s",
                       nq->name, err.message);
     }
+}
+
+
+static void
+ngx_http_nucleus_log_stats(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq)
+{
+    nuc_queue_stats_t  stats;
+
+    nq->queue->ops->stats(nq->queue, &stats);
+
+    if (stats.groups == 0) {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_INFO, cycle->log, 0,
+                  "nucleus queue for %s took %uL records of %uL bytes in %uL "
+                  "groups, a group waited %uL us for the disk on average and "
+                  "%uL us at most", nq->name, stats.records, stats.bytes,
+                  stats.groups, stats.wait / stats.groups, stats.wait_most);
 }
 
 

@@ -32,6 +32,7 @@ nuc_rc_t nuc_append_group(nuc_append_t *a, const nuc_buf_t *frames, size_t recor
                           nuc_err_t *err)
 {
     nuc_rc_t rc;
+    uint64_t begun;
     const nuc_sys_t *sys = a->sys;
 
     if (a->segment_fd != -1 && a->offset >= a->segment_size) {
@@ -54,6 +55,8 @@ nuc_rc_t nuc_append_group(nuc_append_t *a, const nuc_buf_t *frames, size_t recor
         return err->rc;
     }
 
+    begun = nuc_time_monotonic();
+
     if (sys->fdatasync(sys, a->segment_fd, "log-group") == -1) {
         nuc_err_sys(err, NUC_UNKNOWN, errno, "sync of a segment in \"%s\" failed",
                     a->path);
@@ -61,6 +64,8 @@ nuc_rc_t nuc_append_group(nuc_append_t *a, const nuc_buf_t *frames, size_t recor
         a->next += records;
         return NUC_UNKNOWN;
     }
+
+    a->synced = nuc_time_monotonic() - begun;
 
     a->offset += frames->len;
     a->next += records;

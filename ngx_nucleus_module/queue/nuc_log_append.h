@@ -28,6 +28,7 @@ typedef struct {
     uint64_t offset;  /* end of the last durable group in the segment */
     uint64_t next;    /* sequence of the next record */
     uint64_t durable; /* the sequence after the last durable record */
+    uint64_t synced;  /* µs that the sync of the last group took */
 } nuc_append_t;
 
 void nuc_append_init(nuc_append_t *a, const nuc_sys_t *sys, const char *dir,

@@ -61,6 +61,7 @@ typedef struct {
     int waiting; /* the flusher sleeps on "work" */
     int stop;
     int has_finished;
+    nuc_queue_stats_t stats;
     nuc_err_t state; /* why nothing is accepted, or NUC_OK */
     unsigned retry_after;
 
@@ -255,6 +256,15 @@ static nuc_rc_t nuc_log_ready(nuc_queue_t *queue, unsigned *retry_after, nuc_err
     return rc;
 }
 
+static void nuc_log_stats(nuc_queue_t *queue, nuc_queue_stats_t *stats)
+{
+    nuc_log_t *log = (nuc_log_t *) queue;
+
+    pthread_mutex_lock(&log->mutex);
+    *stats = log->stats;
+    pthread_mutex_unlock(&log->mutex);
+}
+
 static void nuc_log_free(nuc_log_t *log)
 {
     nuc_append_close(&log->append);
@@ -325,6 +335,7 @@ static const nuc_queue_ops_t nuc_log_ops = {
     .wake_fd = nuc_log_wake_fd,
     .poll = nuc_log_poll,
     .ready = nuc_log_ready,
+    .stats = nuc_log_stats,
     .close = nuc_log_close,
 };
 
@@ -485,6 +496,20 @@ static int nuc_log_wait(nuc_log_t *log)
     return go_on;
 }
 
+static void nuc_log_count(nuc_log_t *log)
+{
+    nuc_queue_stats_t *stats = &log->stats;
+
+    stats->groups++;
+    stats->records += log->flight.records;
+    stats->bytes += log->flight.frames.len;
+    stats->wait += log->append.synced;
+
+    if (stats->wait_most < log->append.synced) {
+        stats->wait_most = log->append.synced;
+    }
+}
+
 /* Give the tickets back in order, and wake the event thread if it was not woken already.
  */
 static void nuc_log_complete(nuc_log_t *log, nuc_rc_t rc)
@@ -498,6 +523,10 @@ static void nuc_log_complete(nuc_log_t *log, nuc_rc_t rc)
     }
 
     pthread_mutex_lock(&log->mutex);
+
+    if (rc == NUC_OK) {
+        nuc_log_count(log);
+    }
 
     was_empty = log->done == NULL;
     *log->done_end = log->flight.tickets;

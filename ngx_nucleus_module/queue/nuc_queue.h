@@ -24,6 +24,15 @@ struct nuc_ticket_s {
                     stored. NUC_UNKNOWN: its records may appear, once */
 };
 
+/* What has become durable since the queue was opened. */
+typedef struct {
+    uint64_t groups; /* each of them one wait for the disk, or for Kafka */
+    uint64_t records;
+    uint64_t bytes;     /* as they are stored */
+    uint64_t wait;      /* µs, of all groups together */
+    uint64_t wait_most; /* µs, of the slowest */
+} nuc_queue_stats_t;
+
 typedef struct {
     /*
      * Copies the batch, all of whose records become durable together or not at all, and
@@ -48,6 +57,9 @@ typedef struct {
      * takes no lock that a disk can hold.
      */
     nuc_rc_t (*ready)(nuc_queue_t *queue, unsigned *retry_after, nuc_err_t *err);
+
+    /* Takes no lock that a disk can hold. */
+    void (*stats)(nuc_queue_t *queue, nuc_queue_stats_t *stats);
 
     /*
      * Write out what was submitted, wait for it until "deadline_ms" have passed, stop the

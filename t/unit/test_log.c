@@ -177,6 +177,7 @@ static void test_roundtrip(void)
     nuc_record_t record;
     nuc_log_reader_t *reader;
     nuc_log_options_t options;
+    nuc_queue_stats_t stats;
     const nuc_log_position_t *positions;
     nuc_log_position_t kept;
 
@@ -184,6 +185,9 @@ static void test_roundtrip(void)
     options = kit_options(&nuc_sys_posix, dir);
     queue = open_queue(&options);
     is_int(kit_started(queue), NUC_OK, "the queue starts");
+
+    queue->ops->stats(queue, &stats);
+    is_int(stats.groups + stats.records + stats.bytes, 0, "nothing is counted yet");
 
     is_int(kit_store(queue, 1, 3), NUC_OK, "a batch of three is durable");
 
@@ -258,6 +262,14 @@ static void test_roundtrip(void)
         is_int(nuc_log_find(&nuc_sys_posix, dir, rid, path, &offset, &err), NUC_OK,
                "record %llu is found unsealed", (unsigned long long) n);
     }
+
+    queue->ops->stats(queue, &stats);
+    is_int(stats.records, 206, "all are counted");
+    ok(stats.groups >= 4 && stats.groups <= 53, "in %llu groups",
+       (unsigned long long) stats.groups);
+    ok(stats.bytes > 206 * 50 && stats.wait >= stats.wait_most && stats.wait_most > 0,
+       "of %llu bytes, the disk took %llu us", (unsigned long long) stats.bytes,
+       (unsigned long long) stats.wait);
 
     is_int(queue->ops->close(queue, 5000, &err), NUC_OK, "the queue closes");
 
