@@ -197,7 +197,7 @@ sub look {
     my ($pid) = $t->wait_for('a worker process', 10, sub { ($t->nginx_workers)[0] });
     my $r = $t->request('GET', '/', [], undef);
     (my $answer = $r->text) =~ s/^date: .*\n//mi;
-    my $missing = $t->get('/x');
+    $t->wait_for('its connections end', 10, sub { !Nucleus::Test::has_connections($pid) });
     my %seen = (
         answer  => $answer,
         threads => threads($pid),

@@ -73,6 +73,7 @@ $ledger->check('reloads');
     $t->is_receipt($c->response, 1, 'a body that straddles a reload');
     ok($c->closed(20), 'then its connection ends');
     $c->close;
+    $t->wait_old;
 }
 
 # ---- a configuration that is wrong changes nothing

@@ -40,6 +40,7 @@ use constant {
     STOP_SECONDS  => 45,         # the worker kills what has not drained after 30
     PORT_FIRST    => 20_000,     # below the ports that the kernel gives to clients
     PORT_COUNT    => 10_000,
+    TCP_LISTEN    => '0A',       # in /proc/net/tcp
 };
 
 our $ROOT = Cwd::abs_path(dirname(__FILE__) . '/../../..');
@@ -396,6 +397,23 @@ sub cmdline {
     return $line;
 }
 
+# Has a process a TCP connection, in whatever state?  Without that, the one that a client has just
+# left may still be among its open files.
+sub has_connections {
+    my ($pid) = @_;
+
+    my %socket = map { /^socket:\[(\d+)\]$/ ? ($1 => 1) : () } open_files($pid);
+
+    open my $fh, '<', "/proc/$pid/net/tcp" or die "open of /proc/$pid/net/tcp failed: $!\n";
+
+    while (my $line = <$fh>) {
+        my ($state, $inode) = (split ' ', $line)[ 3, 9 ];
+        return 1 if $socket{$inode} && $state ne TCP_LISTEN;
+    }
+
+    return 0;
+}
+
 sub open_files {
     my ($pid) = @_;
 
@@ -581,6 +599,7 @@ sub reload {
 
     my %old = map { $_ => 1 } $self->nginx_workers;
 
+    $self->{old_workers} = \%old;
     $self->signal('HUP', 'nginx');
 
     my $new = $self->wait_for('new nginx processes', START_SECONDS, sub {
@@ -590,8 +609,16 @@ sub reload {
 
     return 1 if !($opt{wait} // 1);
 
-    return $self->wait_for('old nginx processes end', $opt{seconds} // START_SECONDS, sub {
-        return !grep { $old{$_} } $self->children('nginx');
+    return $self->wait_old($opt{seconds});
+}
+
+# Until the processes from before the last reload have ended.  Only then is nginx_workers sure to
+# give the new ones alone: an old one gets its name "is shutting down" when it comes to run.
+sub wait_old {
+    my ($self, $seconds) = @_;
+
+    return $self->wait_for('old nginx processes end', $seconds // START_SECONDS, sub {
+        return !grep { $self->{old_workers}{$_} } $self->children('nginx');
     });
 }
 
