@@ -51,12 +51,18 @@ typedef struct {
     uint64_t offset; /* in that segment */
 } nuc_log_position_t;
 
+/* Where reading begins in a writer that has no position set. */
+typedef enum {
+    NUC_LOG_EARLIEST = 0, /* at the first record that is there now */
+    NUC_LOG_LATEST,       /* at its durable end as of now */
+    NUC_LOG_ALL /* at its very first record: what is not there any more is lost */
+} nuc_log_from_t;
+
 /*
- * Reads every writer's durable records, each writer's in order.  "from_end" starts
- * writers that have no position set at their durable end as of now (start latest);
- * writers that appear later are always read from their beginning.
+ * Reads every writer's durable records, each writer's in order.  Writers that appear
+ * after the first refresh are read from their very first record.
  */
-nuc_rc_t nuc_log_reader_open(const nuc_sys_t *sys, const char *dir, int from_end,
+nuc_rc_t nuc_log_reader_open(const nuc_sys_t *sys, const char *dir, nuc_log_from_t from,
                              nuc_log_reader_t **reader, nuc_err_t *err);
 void nuc_log_reader_close(nuc_log_reader_t *reader);
 
@@ -66,9 +72,9 @@ nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t 
 
 /*
  * The next durable record; its slices are valid until the next call.  NUC_AGAIN: all was
- * read, ask again in a while.  NUC_CORRUPT: damaged bytes were passed over, "err" says
- * where and *lost how many sequences went with them; the reader goes on behind them at
- * the next call.
+ * read, ask again in a while.  NUC_CORRUPT: damaged bytes were passed over, or files with
+ * records were removed before they were read; "err" says where and *lost how many
+ * sequences went with them; the reader goes on behind them at the next call.
  */
 nuc_rc_t nuc_log_reader_next(nuc_log_reader_t *reader, nuc_record_t *record,
                              uint64_t *lost, nuc_err_t *err);

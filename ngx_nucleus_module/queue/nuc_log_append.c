@@ -12,6 +12,7 @@ static void nuc_append_seal_frames(nuc_append_t *a, const nuc_buf_t *frames);
 static nuc_rc_t nuc_append_take_back(nuc_append_t *a, size_t records, nuc_rc_t rc);
 static nuc_rc_t nuc_append_open_segment(nuc_append_t *a, nuc_err_t *err);
 static void nuc_append_close_segment(nuc_append_t *a);
+static void nuc_append_release(nuc_append_t *a);
 
 void nuc_append_init(nuc_append_t *a, const nuc_sys_t *sys, const char *dir,
                      uint64_t segment_size)
@@ -28,6 +29,14 @@ void nuc_append_init(nuc_append_t *a, const nuc_sys_t *sys, const char *dir,
     nuc_uuid_source_init(&a->uuids);
 }
 
+/* By somebody's hand: no reader would find what is acknowledged from here on. */
+static int nuc_append_was_removed(const nuc_append_t *a)
+{
+    struct stat st;
+
+    return a->sys->fstat(a->sys, a->segment_fd, &st) == 0 && st.st_nlink == 0;
+}
+
 nuc_rc_t nuc_append_group(nuc_append_t *a, const nuc_buf_t *frames, size_t records,
                           nuc_err_t *err)
 {
@@ -35,7 +44,8 @@ nuc_rc_t nuc_append_group(nuc_append_t *a, const nuc_buf_t *frames, size_t recor
     uint64_t begun;
     const nuc_sys_t *sys = a->sys;
 
-    if (a->segment_fd != -1 && a->offset >= a->segment_size) {
+    if (a->segment_fd != -1 &&
+        (a->offset >= a->segment_size || nuc_append_was_removed(a))) {
         nuc_append_close_segment(a);
     }
 
@@ -118,6 +128,30 @@ static nuc_rc_t nuc_append_take_back(nuc_append_t *a, size_t records, nuc_rc_t r
     return NUC_UNKNOWN;
 }
 
+/* Its file; -1 and errno. */
+static int nuc_append_create_segment(nuc_append_t *a, char path[NUC_PATH_MAX])
+{
+    if (nuc_segment_path(a->path, a->next, NUC_LOG_SEGMENT_SUFFIX, path, NULL) !=
+        NUC_OK) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+
+    /* A file of this name can only be what an open that failed below left behind. */
+    return a->sys->open(a->sys, path, O_RDWR | O_CREAT | O_TRUNC, NUC_LOG_FILE_MODE);
+}
+
+/* Somebody removed the writer's directory: go on as another writer, in another. */
+static nuc_rc_t nuc_append_start_anew(nuc_append_t *a, nuc_err_t *err)
+{
+    nuc_append_release(a);
+    a->path[0] = '\0';
+    a->next = 1;
+    a->durable = 1;
+
+    return nuc_append_start(a, err);
+}
+
 /*
  * Create the next segment.  Its entry in the directory is durable before the first group
  * can be acknowledged (I2); its header becomes so together with that group.
@@ -138,13 +172,17 @@ static nuc_rc_t nuc_append_open_segment(nuc_append_t *a, nuc_err_t *err)
         }
     }
 
-    rc = nuc_segment_path(a->path, a->next, NUC_LOG_SEGMENT_SUFFIX, path, err);
-    if (rc != NUC_OK) {
-        return rc;
+    fd = nuc_append_create_segment(a, path);
+
+    if (fd == -1 && errno == ENOENT) {
+        rc = nuc_append_start_anew(a, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+
+        fd = nuc_append_create_segment(a, path);
     }
 
-    /* A file of this name can only be what an open that failed below left behind. */
-    fd = sys->open(sys, path, O_RDWR | O_CREAT | O_TRUNC, NUC_LOG_FILE_MODE);
     if (fd == -1) {
         return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", path);
     }

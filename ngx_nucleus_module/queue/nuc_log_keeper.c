@@ -818,19 +818,20 @@ static int nuc_keeper_unlink_entry(void *ctx, const char *name)
 
 /*
  * Remove the directory of a dead writer that has no segments left; a consumer forgets its
- * position once the directory is gone.
+ * position once the directory is gone.  Should the directory come back with the power,
+ * its head must not: it would tell of records that were not read.
  */
 static nuc_rc_t nuc_keeper_retire(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *writer,
                                   nuc_err_t *err)
 {
     nuc_rc_t rc;
 
+    (void) keeper->sys->list(keeper->sys, keeper->path, nuc_keeper_unlink_entry, keeper);
+
     rc = nuc_keeper_settle_removals(keeper, err);
     if (rc != NUC_OK) {
         return rc;
     }
-
-    (void) keeper->sys->list(keeper->sys, keeper->path, nuc_keeper_unlink_entry, keeper);
 
     if (keeper->sys->rmdir(keeper->sys, keeper->path) == -1) {
         return nuc_err_sys(err, NUC_IO, errno, "rmdir \"%s\" failed", keeper->path);
@@ -899,7 +900,15 @@ static nuc_rc_t nuc_keeper_remove_of(nuc_log_keeper_t *keeper,
         }
     }
 
-    return writer->settled ? nuc_keeper_retire(keeper, writer, err) : NUC_OK;
+    /* the head outlives segments that somebody removed: readers learn from it what they
+       have lost */
+    if (!writer->settled ||
+        (keeper->published > 1 &&
+         !nuc_keeper_passed(&writer->id, keeper->published, consumers, count))) {
+        return NUC_OK;
+    }
+
+    return nuc_keeper_retire(keeper, writer, err);
 }
 
 nuc_rc_t nuc_log_keeper_remove(nuc_log_keeper_t *keeper,

@@ -36,7 +36,7 @@ typedef struct {
 struct nuc_log_reader_s {
     const nuc_sys_t *sys;
     char dir[NUC_PATH_MAX];
-    int from_end; /* until the first refresh has succeeded */
+    nuc_log_from_t from;
     int refreshed;
 
     nuc_log_source_t **sources;
@@ -57,7 +57,7 @@ static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *s
 static nuc_rc_t nuc_source_look(nuc_log_reader_t *reader, nuc_log_source_t *source,
                                 nuc_err_t *err);
 
-nuc_rc_t nuc_log_reader_open(const nuc_sys_t *sys, const char *dir, int from_end,
+nuc_rc_t nuc_log_reader_open(const nuc_sys_t *sys, const char *dir, nuc_log_from_t from,
                              nuc_log_reader_t **out, nuc_err_t *err)
 {
     nuc_log_reader_t *reader;
@@ -72,7 +72,7 @@ nuc_rc_t nuc_log_reader_open(const nuc_sys_t *sys, const char *dir, int from_end
     }
 
     reader->sys = sys;
-    reader->from_end = from_end;
+    reader->from = from;
     strcpy(reader->dir, dir);
 
     *out = reader;
@@ -165,14 +165,43 @@ static uint64_t nuc_source_published(const nuc_log_source_t *source)
     return le64toh(atomic_load_explicit(&source->head->durable, memory_order_acquire));
 }
 
-/* Forget sources whose directory was removed: all that was in them has been read by all.
+/*
+ * Where a source begins that has no position.  The head is read before the directory: its
+ * writer may begin a segment meanwhile.
+ */
+static nuc_rc_t nuc_source_begin(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                 nuc_err_t *err)
+{
+    uint64_t begin = nuc_source_published(source);
+    nuc_rc_t rc;
+
+    if (reader->from == NUC_LOG_EARLIEST) {
+        rc = nuc_log_list_segments(reader->sys, source->path, &reader->segments, err);
+        if (rc != NUC_OK && rc != NUC_NOT_FOUND) {
+            return rc;
+        }
+
+        if (reader->segments.count > 0) {
+            begin = reader->segments.firsts[0];
+        }
+    }
+
+    source->position.sequence = begin > 0 ? begin : 1;
+
+    return NUC_OK;
+}
+
+/*
+ * Forget sources whose directory was removed, but for those that it took records from
+ * which were not read: those are to be told first.
  */
 static void nuc_reader_drop_gone(nuc_log_reader_t *reader)
 {
     size_t i, kept = 0;
 
     for (i = 0; i < reader->nsources; i++) {
-        if (reader->sources[i]->seen) {
+        if (reader->sources[i]->seen || reader->sources[i]->position.sequence <
+                                            nuc_source_published(reader->sources[i])) {
             reader->sources[kept++] = reader->sources[i];
         } else {
             nuc_source_free(reader, reader->sources[i]);
@@ -215,17 +244,13 @@ nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err)
         }
     }
 
-    if (reader->from_end) {
+    if (!reader->refreshed && reader->from != NUC_LOG_ALL) {
         for (i = known; i < reader->nsources; i++) {
-            source = reader->sources[i];
-            source->position.sequence = nuc_source_published(source);
-
-            if (source->position.sequence == 0) {
-                source->position.sequence = 1;
+            rc = nuc_source_begin(reader, reader->sources[i], err);
+            if (rc != NUC_OK) {
+                return rc;
             }
         }
-
-        reader->from_end = 0;
     }
 
     nuc_reader_drop_gone(reader);
@@ -376,8 +401,8 @@ static nuc_rc_t nuc_source_look(nuc_log_reader_t *reader, nuc_log_source_t *sour
     }
 
     rc = nuc_log_list_segments(reader->sys, source->path, &reader->segments, err);
-    if (rc != NUC_OK) {
-        return rc == NUC_NOT_FOUND ? NUC_AGAIN : rc;
+    if (rc != NUC_OK && rc != NUC_NOT_FOUND) {
+        return rc;
     }
 
     for (i = 0; i < reader->segments.count; i++) {
@@ -435,11 +460,13 @@ static uint64_t nuc_source_choose(const nuc_segment_list_t *segments, uint64_t s
 /*
  * Open segment "first" where the position says, or at its beginning.  Sequences between
  * the position and the segment were given up by the writer, unless its header says that
- * the segment before it held some of them durably: those are lost.
+ * the segment before it held some of them durably: those are lost.  Where the header does
+ * not say, all of them are.
  */
 static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint64_t *lost,
                                  nuc_err_t *err)
 {
+    uint64_t end;
     nuc_rc_t rc;
     nuc_scan_t *scan = &source->scan;
     nuc_log_position_t *position = &source->position;
@@ -453,12 +480,10 @@ static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint6
         scan->offset = position->offset;
     }
 
-    if (position->segment != 0 && scan->header_valid &&
-        scan->header.prev_end > position->sequence && first > position->sequence) {
-        *lost = scan->header.prev_end - position->sequence;
-    }
+    end = scan->header_valid ? scan->header.prev_end : first;
 
     if (first > position->sequence) {
+        *lost = end > position->sequence ? end - position->sequence : 0;
         position->sequence = first;
     }
 
@@ -474,23 +499,49 @@ static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint6
     return NUC_OK;
 }
 
+/*
+ * There is no further segment.  But the head, read before that was looked for, may say
+ * that there were: a writer makes its segments before it publishes a record in them, and
+ * the keeper removes none that was not read.
+ */
+static nuc_rc_t nuc_source_dry(nuc_log_source_t *source, uint64_t published,
+                               uint64_t *lost, nuc_err_t *err)
+{
+    nuc_log_position_t *position = &source->position;
+
+    if (published <= position->sequence) {
+        return NUC_AGAIN;
+    }
+
+    *lost = published - position->sequence;
+    position->sequence = published;
+
+    return nuc_err_set(err, NUC_CORRUPT,
+                       "%llu records before sequence %llu in \"%s\" are missing, their "
+                       "segments were removed",
+                       (unsigned long long) *lost, (unsigned long long) published,
+                       source->path);
+}
+
 /* Find something to read: more in this segment, or the next.  NUC_AGAIN: nothing yet. */
 static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *source,
                                    uint64_t *lost, nuc_err_t *err)
 {
-    uint64_t first;
+    uint64_t first, published;
     nuc_rc_t rc;
     nuc_log_position_t *position = &source->position;
 
     if (source->scan.fd == -1) {
+        published = nuc_source_published(source);
+
         rc = nuc_log_list_segments(reader->sys, source->path, &reader->segments, err);
-        if (rc != NUC_OK) {
-            return rc == NUC_NOT_FOUND ? NUC_AGAIN : rc;
+        if (rc != NUC_OK && rc != NUC_NOT_FOUND) {
+            return rc;
         }
 
         first = nuc_source_choose(&reader->segments, position->sequence);
         if (first == 0) {
-            return NUC_AGAIN;
+            return nuc_source_dry(source, published, lost, err);
         }
 
         source->limit = 0;
@@ -502,6 +553,8 @@ static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *s
     }
 
     for (;;) {
+        published = nuc_source_published(source);
+
         rc = nuc_source_look(reader, source, err);
         if (rc != NUC_OK) {
             return rc;
@@ -512,7 +565,7 @@ static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *s
         }
 
         if (source->successor == 0) {
-            return NUC_AGAIN;
+            return nuc_source_dry(source, published, lost, err);
         }
 
         first = source->successor;

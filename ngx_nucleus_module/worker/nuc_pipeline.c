@@ -59,8 +59,8 @@ static nuc_rc_t nuc_pipeline_open_parts(nuc_pipeline_t *p, nuc_err_t *err)
 
     p->counts = p->commit.counts;
 
-    /* from_end has done its work at registration */
-    rc = nuc_log_reader_open(sys, p->options.queue, 0, &p->reader, err);
+    /* a writer that no commit names has come since the registration */
+    rc = nuc_log_reader_open(sys, p->options.queue, NUC_LOG_ALL, &p->reader, err);
     if (rc != NUC_OK) {
         return rc;
     }

@@ -136,13 +136,18 @@ static nuc_rc_t nuc_state_check_unused(const nuc_sys_t *sys, const char *dir,
     return NUC_CORRUPT;
 }
 
-static nuc_rc_t nuc_state_latest(const nuc_sys_t *sys, const char *queue,
-                                 nuc_commit_t *commit, nuc_err_t *err)
+/*
+ * Where each writer is begun that is there now.  Whatever is missing later, of these from
+ * there on and of others from their first record on, is known to be lost.
+ */
+static nuc_rc_t nuc_state_begin(const nuc_sys_t *sys, const char *queue, int from_end,
+                                nuc_commit_t *commit, nuc_err_t *err)
 {
     nuc_rc_t rc;
     nuc_log_reader_t *reader;
 
-    rc = nuc_log_reader_open(sys, queue, 1, &reader, err);
+    rc = nuc_log_reader_open(sys, queue, from_end ? NUC_LOG_LATEST : NUC_LOG_EARLIEST,
+                             &reader, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -167,7 +172,7 @@ static nuc_rc_t nuc_state_first_commit(const nuc_sys_t *sys, const char *dir,
     nuc_commit_init(&commit);
     commit.generation = 1;
 
-    rc = from_end ? nuc_state_latest(sys, queue, &commit, err) : NUC_OK;
+    rc = nuc_state_begin(sys, queue, from_end, &commit, err);
 
     if (rc == NUC_OK) {
         rc = nuc_commit_write(sys, dir, &commit, err);

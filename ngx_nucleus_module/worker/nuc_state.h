@@ -40,8 +40,8 @@ nuc_rc_t nuc_state_create(const nuc_sys_t *sys, const char *state, nuc_err_t *er
 
 /*
  * Register a pipeline that is not yet, after nuc_state_create: its directory and its
- * first commit are durable on return. "start latest" takes the positions from the queue
- * as it is now; without a queue's directory there is nothing to pass over.  NUC_CORRUPT:
+ * first commit are durable on return. The positions are those of the queue as it is
+ * now; without a queue's directory there is nothing to pass over.  NUC_CORRUPT:
  * there is a directory that lost its commit.
  */
 nuc_rc_t nuc_state_register(const nuc_sys_t *sys, const char *state, const char *queue,

@@ -28,7 +28,7 @@ static nuc_rc_t nuc_status_lag(const char *queue, const nuc_commit_t *commit,
     nuc_rc_t rc;
     nuc_log_reader_t *reader;
 
-    rc = nuc_log_reader_open(&nuc_sys_posix, queue, 0, &reader, err);
+    rc = nuc_log_reader_open(&nuc_sys_posix, queue, NUC_LOG_ALL, &reader, err);
     if (rc != NUC_OK) {
         return rc;
     }

@@ -65,6 +65,11 @@ uint64_t kit_number(const nuc_record_t *record)
     return n;
 }
 
+const nuc_sys_t *kit_sys(void)
+{
+    return &nuc_sys_posix;
+}
+
 nuc_log_options_t kit_options(const nuc_sys_t *sys, const char *dir)
 {
     return (nuc_log_options_t){

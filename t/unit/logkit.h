@@ -18,6 +18,12 @@ void kit_record(uint64_t n, nuc_record_t *record, char id[32], char data[KIT_DAT
  * was. */
 uint64_t kit_number(const nuc_record_t *record);
 
+/*
+ * The system's own calls, on a disk: directories of tests may lie in memory, where no
+ * queue is taken.
+ */
+const nuc_sys_t *kit_sys(void);
+
 nuc_log_options_t kit_options(const nuc_sys_t *sys, const char *dir);
 
 /* Submit records first ... first + count - 1 as one batch, without a kick. */
