@@ -235,7 +235,7 @@ static int nuc_budget_fits(const nuc_budget_t *budget, const nuc_account_t *a,
         return 0;
     }
 
-    if (size <= instead) {
+    if (size / 2 < instead) {
         return 1;
     }
 

@@ -67,8 +67,9 @@ void nuc_budget_free(nuc_budget_t *budget);
 /*
  * Reserve "size" bytes for an address of a tenant, and set *account to where they are to
  * be returned; one that is not NULL is used as it is, and "tenant" and "address" are not
- * looked at. "instead" bytes of that account are about to be returned: they count for
- * room, but not against the share.
+ * looked at. "instead" bytes of that account are about to be returned: there must be room
+ * for both, but up to twice as many are not measured against the share, which others may
+ * have made smaller since.
  *
  * NUC_BUSY: there is no room, or it would be more than the share.  NUC_NOMEM.  *account
  * is then what it was.

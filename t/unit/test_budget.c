@@ -126,14 +126,24 @@ static void test_instead(void)
     is_int(budget.used, 400000, "and then one");
     is_int(account->used, 400000, "in its account");
 
-    is_int(nuc_budget_take(&budget, &account, a, 1, 500001, 400000), NUC_BUSY,
-           "a larger one, over half");
-    is_int(nuc_budget_take(&budget, &account, a, 1, 500000, 400000), NUC_OK,
-           "a larger one, up to half");
-    nuc_budget_give(&budget, account, 400000);
-    is_int(nuc_budget_take(&budget, &account, a, 1, 500001, 500001), NUC_BUSY,
+    is_int(nuc_budget_take(&budget, &account, a, 1, 600001, 400000), NUC_BUSY,
            "no room for both");
-    nuc_budget_give(&budget, account, 500000);
+    is_int(flood("b", 1), 300000, "another comes");
+    ok(!take("a", 1, 1), "and the share is smaller now than what is held");
+    is_int(nuc_budget_take(&budget, &account, a, 1, 199999, 100000), NUC_OK,
+           "up to twice a part of it");
+    nuc_budget_give(&budget, account, 199999);
+    is_int(nuc_budget_take(&budget, &account, a, 1, 200000, 100000), NUC_BUSY,
+           "not more");
+    is_int(account->used, 400000, "who was refused holds what he held");
+    nuc_budget_give(&budget, account, 400000);
+    is_int(budget.used, 300000, "what the other took stays");
+    nuc_budget_free(&budget);
+
+    nuc_budget_init(&budget, MAX, 1);
+    account = NULL;
+    nuc_budget_take(&budget, &account, a, 1, 1000, 0);
+    nuc_budget_give(&budget, account, 1000);
 
     is_int(budget.used, 0, "all is returned");
     is_int(budget.accounts, 0, "and nobody has an account");
