@@ -249,18 +249,18 @@ coverage:
 
 # ---- checks
 
-## check: what must hold of the sources: warnings, layers, exports, cppcheck, format, examples
+## check: what must hold of the sources: warnings, analyzers, layers, exports, format, examples
 .PHONY: check
 check:
 	@$(deps) check
 	@$(MAKE) -j$(JOBS) all unit
+	@$(MAKE) -j$(JOBS) warnings
 	tools/check-layers
 	tools/check-exports $(MODULE)
 	@tools/check-globals $(filter-out $(B)/obj/worker/%,$(LIB_OBJS))
 	$(call say,cppcheck,$(SRC))
 	$(Q)cppcheck -q -j$(JOBS) --std=c11 --enable=warning,performance,portability --inline-suppr \
-		--error-exitcode=1 -D_GNU_SOURCE $(addprefix -I$(SRC)/,core formats queue sink worker) \
-		$(filter-out $(SRC)/http/%,$(wildcard $(SRC)/*/*.c))
+		--error-exitcode=1 -D_GNU_SOURCE $(CHECK_INCLUDES) $(wildcard $(SRC)/*/*.c)
 	$(call say,format,$(SRC) t/unit)
 	$(Q)clang-format --dry-run -Werror $(NUC_FILES)
 	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker
@@ -271,6 +271,28 @@ check:
 		*) sh -n $$script ;; \
 		esac || exit 1; \
 	done
+
+# what two compilers and clang's analyzer say of each file; nginx's handlers have parameters that
+# not all of them use
+CHECK_INCLUDES := $(addprefix -I$(SRC)/,core formats queue sink worker http) \
+	$(addprefix -I$(B)/nginx/,src/core src/event src/event/modules src/os/unix src/http \
+		src/http/modules src/http/v2 src/http/v3 src/event/quic objs)
+CHECK_FLAGS := -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -pthread -fno-common
+CHECKED := $(patsubst %.c,$(B)/check/%.ok,$(wildcard $(SRC)/*/*.c t/unit/*.c))
+
+.PHONY: warnings
+warnings: $(CHECKED)
+$(filter $(B)/check/$(SRC)/http/%,$(CHECKED)): CHECK_FLAGS += -Wno-unused-parameter
+$(filter $(B)/check/t/unit/%,$(CHECKED)): ANALYZE := true
+ANALYZE := clang --analyze --analyzer-output text -Xanalyzer -analyzer-werror
+
+$(B)/check/%.ok: %.c $(HEADERS) $(wildcard t/unit/*.h) $(B)/nginx/objs/Makefile
+	@mkdir -p $(@D)
+	$(call say,check,$<)
+	$(Q)gcc $(CHECK_FLAGS) $(CHECK_INCLUDES) -It/unit -c -o /dev/null $<
+	$(Q)clang $(CHECK_FLAGS) $(CHECK_INCLUDES) -It/unit -c -o /dev/null $<
+	$(Q)$(ANALYZE) -std=gnu11 -D_GNU_SOURCE $(CHECK_INCLUDES) $<
+	@touch $@
 
 ## format: bring the nuc_* files into the form that check wants
 .PHONY: format
