@@ -28,8 +28,8 @@
 #include "nuc_log_space.h"
 #include "nuc_time.h"
 
-/* A gather buffer that a burst made larger than this is given back when a group needed
- * little. */
+/* A group's buffer that has become larger than this is given back when the group is done:
+ * its owner counts bytes of records, not what is kept for the next ones. */
 #define NUC_GATHER_KEEP    (8u << 20)
 #define NUC_TICK_MS        1000
 #define NUC_RETRY_AFTER_IO 5 /* seconds */
@@ -112,8 +112,7 @@ static void nuc_group_swap(nuc_group_t *gather, nuc_group_t *flight)
 
 static void nuc_group_trim(nuc_group_t *group)
 {
-    if (group->frames.capacity > NUC_GATHER_KEEP &&
-        group->frames.len < group->frames.capacity / 8) {
+    if (group->frames.capacity > NUC_GATHER_KEEP) {
         nuc_buf_free(&group->frames);
     }
 
