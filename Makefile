@@ -221,7 +221,7 @@ UBSAN := -fsanitize=undefined -fno-sanitize-recover=all
 
 SANITIZED = $(MAKE) DEPS=no NGINX_BUILD=yes OPT='-O1 -g' test
 
-## torture: the ledger of kills, reloads and a full disk, at its full length
+## torture: the ledger of kills, reloads, upgrades, full and stalled disks, at its full length
 .PHONY: torture
 torture:
 	@$(deps) test

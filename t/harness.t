@@ -110,11 +110,16 @@ sub ledger {
     my $ledger = Nucleus::Ledger->new($t, senders => 1, name => 'l');
     my $dir = $t->dir . '/fake';
     system 'rm', '-rf', $dir;
-    $t->write_file('l.1', "S 1 l-0-1 $sha\n" . ($status ? "A 1 $status 1 0\n" : ''));
+    my $request = 0;
+    $t->write_file('l.1', join '', map {
+        $request++;
+        "S $request l-0-1 $sha\n" . ($_ ? "A $request $_ 0\n" : '');
+    } ref $status ? @$status : $status);
     $t->write_file("$dir/x.ndjson", $lines);
 
-    my ($event) = $ledger->read_back;
+    my $event = $ledger->read_on->{events};
     my ($times, $wrong) = $ledger->compare($event, $dir);
+    push @$wrong, @{ $ledger->{wrong} };
     my ($books) = $ledger->judge($event, $times, $wrong);
     is(@$wrong ? 'wrong' : 'right', $ok ? 'right' : 'wrong', "ledger: $name") or diag("@$wrong");
 }
@@ -134,7 +139,12 @@ ledger('503, stored against its word', '503 queue-full', $good, 0);
 ledger('outcome unknown, stored', '503 outcome-unknown', $good, 1);
 ledger('outcome unknown, not stored', '503 outcome-unknown', '', 1);
 ledger('outcome unknown, stored twice', '503 outcome-unknown', $good x 2, 0);
-ledger('unanswered, stored', '0 -', $good, 1);
+ledger('unanswered, stored', '0 first', $good, 1);
+ledger('refused, sent again, stored', [ '503 queue-full', '202 -' ], $good, 1);
+ledger('refused, sent again, stored twice', [ '503 queue-full', '202 -' ], $good x 2, 0);
+ledger('an idle connection, sent again, stored', [ '0 idle', '202 -' ], $good, 1);
+ledger('an idle connection, sent again, stored twice', [ '0 idle', '202 -' ], $good x 2, 0);
+ledger('acknowledged, sent again', [ '202 -', '202 -' ], $good, 0);
 ledger('unanswered, stored twice', undef, $good x 2, 0);
 
 # ---- reading lines back

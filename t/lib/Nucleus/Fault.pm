@@ -42,6 +42,9 @@ sub new {
 
 sub env { return $_[0]{env} }
 
+# What nginx.conf needs for a binary upgrade: the new master gets no other environment.
+sub directives { return map { "env $_;\n" } qw(LD_PRELOAD ASAN_OPTIONS NUCLEUS_FAULT NUCLEUS_FAULT_DIR) }
+
 # From the next call on.  The file is replaced as a whole: no call sees half of it.
 sub set {
     my ($self, @words) = @_;

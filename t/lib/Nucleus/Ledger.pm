@@ -9,12 +9,19 @@ package Nucleus::Ledger;
 #     $ledger->stop;
 #     $ledger->check('name');          # drains, and compares
 #
-# Each id is sent once and never again.  What must hold:
+# A request is sent again, with the same ids, in two cases, whose count "retries" has by cause:
 #
-#     answered 202                 in the store exactly once, unchanged
-#     answered 4xx                 not in the store
-#     answered 503, "outcome-unknown", or not at all    at most once, unchanged
-#     answered 503 otherwise       not in the store: the answer says that nothing was stored
+#     refused   503 that says that nothing was stored
+#     idle      not a byte came back on a connection that had been used before: nginx had closed it as
+#               idle when the request was on its way.  Only without "kills": a process that was killed
+#               looks the same, and may have stored the request
+#
+# Otherwise an id is sent once and never again.  What must hold of the last answer:
+#
+#     202                  in the store exactly once, unchanged
+#     4xx                  not in the store
+#     503 "outcome-unknown", or none    at most once, unchanged
+#     503 otherwise        not in the store
 
 use strict;
 use warnings;
@@ -31,7 +38,8 @@ use Nucleus::Store;
 use constant ANSWER_SECONDS => 60;
 
 # Options: seed; senders (4); bad (percent of requests that must be refused, 5); pause (seconds
-# between two requests of a sender, at most; 0.02); name (of the files and the ids).
+# between two requests of a sender, at most; 0.02); name (of the files and the ids); kills (processes
+# of nginx will be killed).
 sub new {
     my ($class, $t, %opt) = @_;
 
@@ -42,11 +50,16 @@ sub new {
         bad     => $opt{bad} // 5,
         pause   => $opt{pause} // 0.02,
         name    => $opt{name} // 'ledger',
+        kills   => $opt{kills} // 0,
         pids    => [],
+        events  => {},
+        counts  => {},
+        answers => [],
+        wrong   => [],
     }, $class;
 
     $self->{stop_file} = $t->dir . "/$self->{name}.stop";
-    $self->{files} = [ map { $t->dir . "/$self->{name}.$_" } 1 .. $self->{senders} ];
+    $self->{files} = [ map { { name => $t->dir . "/$self->{name}.$_", at => 0 } } 1 .. $self->{senders} ];
 
     return $self;
 }
@@ -102,7 +115,8 @@ sub send_all {
 
     srand($self->{seed} * 1000 + $i);
 
-    open my $log, '>>:raw', $self->{files}[$i] or die "open of $self->{files}[$i] failed: $!\n";
+    my $file = $self->{files}[$i]{name};
+    open my $log, '>>:raw', $file or die "open of $file failed: $!\n";
     $log->autoflush(1);
 
     my $filler = join '', map { chr(32 + int rand 94) } 1 .. 400_000;
@@ -166,15 +180,11 @@ sub new_request {
     return ('application/json', $texts[0], \@events);
 }
 
+# A request, until nothing asks for another attempt.
 sub send_one {
     my ($self, $sender) = @_;
 
     my ($type, $body, $events) = $self->new_request($sender);
-    my $log = $sender->{log};
-
-    my $c = $self->connection($sender) or return;
-    my $fresh = $sender->{fresh} ? 1 : 0;
-
     my @headers = ('Content-Type' => $type);
     push @headers, Connection => 'close' if !$sender->{keep};
 
@@ -188,7 +198,24 @@ sub send_one {
         $text = Nucleus::Client::text('POST', '/events', \@headers, $body);
     }
 
+    while (1) {
+        my $cause = $self->attempt($sender, $text, $events);
+
+        return if !$cause || -e $self->{stop_file};
+        print { $sender->{log} } "T $cause\n";
+        sleep 0.05 + rand 0.2 if $cause eq 'refused';
+    }
+}
+
+# Send once, write down the answer.  Returns why the request is to be sent again.
+sub attempt {
+    my ($self, $sender, $text, $events) = @_;
+
+    my $log = $sender->{log};
+    my $c = $self->connection($sender) or return;
+    my $fresh = $sender->{fresh};
     my $request = ++$sender->{requests};
+
     print {$log} "S $request $_->{id} $_->{sha256}\n" for @$events;
 
     $c->send($text);
@@ -197,17 +224,20 @@ sub send_one {
     my $status = $r ? $r->status : 0;
     my $problem = $r && $status >= 400 ? ($r->json // {})->{type} // 'none' : '-';
     $problem =~ s/^urn:nucleus:problem://;
-    printf {$log} "A %d %d %s %d %.3f\n", $request, $status, $problem, $fresh, time;
+    $problem = $fresh ? 'first' : length $c->rest ? 'cut' : 'idle' if !$r;
+    printf {$log} "A %d %d %s %.3f\n", $request, $status, $problem, time;
 
     if ($r && $sender->{keep} && ($r->header('Connection') // '') ne 'close') {
         $sender->{client} = $c;
         $sender->{fresh} = 0;
-        return;
+    } else {
+        $c->close;
+        $sender->{fresh} = 1;
     }
 
-    $c->close;
-    delete $sender->{client};
-    $sender->{fresh} = 1;
+    return 'refused' if $status == 503 && $problem ne 'outcome-unknown';
+    return 'idle' if $problem eq 'idle' && !$self->{kills};
+    return;
 }
 
 # The connection that is kept, or a new one.  One that is refused is written down and tried again.
@@ -218,6 +248,7 @@ sub connection {
         return $c if !$c->closed(0);
         $c->close;
         $sender->{fresh} = 1;
+        print { $sender->{log} } "C\n";
     }
 
     while (1) {
@@ -232,44 +263,54 @@ sub connection {
 
 # ---- the books
 
-# All lines of all senders: events by id, and counts of answers.
-sub read_back {
+# Take up what the senders have written since the last time.
+sub read_on {
     my ($self) = @_;
 
-    my (%event, %count, @first);
-    my $answers = 0;
-
     for my $file (@{ $self->{files} }) {
-        my %request;
-
-        open my $fh, '<:raw', $file or next;
+        open my $fh, '<:raw', $file->{name} or next;
+        seek $fh, $file->{at}, 0 or die "seek failed: $!\n";
 
         while (my $line = <$fh>) {
             last if $line !~ /\n\z/;
-            my ($what, @field) = split ' ', $line;
-
-            if ($what eq 'S') {
-                $event{ $field[1] } = { sha256 => $field[2], status => 0, problem => '-' };
-                push @{ $request{ $field[0] } }, $field[1];
-
-            } elsif ($what eq 'A') {
-                my ($number, $status, $problem, $fresh, $when) = @field;
-                $answers++;
-                $count{ $status || 'none' }++;
-                push @first, "$file request $number at $when" if !$status && $fresh;
-                @{ $event{$_} }{qw(status problem)} = ($status, $problem) for @{ $request{$number} };
-
-            } else {
-                $count{refused}++;
-            }
+            $file->{at} += length $line;
+            $self->take_up($file, split ' ', $line);
         }
     }
 
-    return (\%event, \%count, \@first, $answers);
+    return $self;
+}
+
+sub take_up {
+    my ($self, $file, $what, @field) = @_;
+
+    my $events = $self->{events};
+
+    if ($what eq 'S') {
+        my ($request, $id, $sha256) = @field;
+        my $before = $events->{$id};
+        push @{ $self->{wrong} }, "$id was sent again after a 202" if $before && $before->{status} == 202;
+        $events->{$id} = { sha256 => $sha256, status => 0, problem => '-' };
+        push @{ $file->{request}{$request} }, $id;
+
+    } elsif ($what eq 'A') {
+        my ($request, $status, $problem, $when) = @field;
+        push @{ $self->{answers} },
+            { status => $status, problem => $problem, when => $when, from => "$file->{name} request $request" };
+        $self->{counts}{ $status || 'none' }++;
+        @{ $events->{$_} }{qw(status problem)} = ($status, $problem)
+            for @{ delete $file->{request}{$request} };
+
+    } elsif ($what eq 'T') {
+        $self->{retries}{ $field[0] }++;
+
+    } else {
+        $self->{counts}{ $what eq 'R' ? 'refused' : 'closed' }++;
+    }
 }
 
 # How many requests were answered, or not, so far.
-sub answers { return ($_[0]->read_back)[3] }
+sub answers { return scalar @{ $_[0]->read_on->{answers} } }
 
 sub wait_answers {
     my ($self, $count) = @_;
@@ -277,13 +318,34 @@ sub wait_answers {
     return $self->{t}->wait_for("$count answers to the senders", 120, sub { $self->answers >= $count });
 }
 
-# Answers by status, "none", and "refused" connections.
-sub count { return ($_[0]->read_back)[1] }
+# Answers by status, "none", "refused" connections, and kept ones that were "closed" before they were
+# used again.
+sub count { return { %{ $_[0]->read_on->{counts} } } }
 
-# Requests that were the first of their connection and were not answered.
-sub unanswered_first { return scalar @{ ($_[0]->read_back)[2] } }
+# Requests that were sent again, by cause.
+sub retries { return { %{ $_[0]->read_on->{retries} // {} } } }
 
-sub unanswered_text { return join "\n", @{ ($_[0]->read_back)[2] } }
+# Numbers by name, as text.
+sub numbers {
+    my ($count) = @_;
+
+    return join ', ', map { "$_: $count->{$_}" } sort keys %$count;
+}
+
+# The answers that the code says yes to: a list of texts.
+sub answers_that {
+    my ($self, $code) = @_;
+
+    return map { "$_->{from}: $_->{status} $_->{problem} at $_->{when}" }
+        grep { $code->($_) } @{ $self->read_on->{answers} };
+}
+
+# Requests without an answer that were not the victims of an idle connection's end.
+sub unanswered {
+    my ($self) = @_;
+
+    return $self->answers_that(sub { !$_[0]{status} && $_[0]{problem} ne 'idle' });
+}
 
 # How many times each event is stored, and what should not be there.
 sub compare {
@@ -338,7 +400,7 @@ sub judge {
 sub check {
     my ($self, $name, $store) = @_;
 
-    my ($event) = $self->read_back;
+    my $event = $self->read_on->{events};
     my @acked = grep { $event->{$_}{status} == 202 } keys %$event;
     my ($times, $wrong) = ({}, []);
 
@@ -353,9 +415,10 @@ sub check {
         return !grep { !$times->{$_} } @acked;
     });
 
+    push @$wrong, @{ $self->{wrong} };
     my $books = $self->judge($event, $times, $wrong);
 
-    Test::More::note("$name: ", join ', ', map { "$_: $books->{$_}" } sort keys %$books);
+    Test::More::note("$name: ", numbers($books));
     Test::More::ok(!@$wrong, "$name: the store agrees with the ledger")
         or Test::More::diag(join "\n", scalar(@$wrong) . ' wrong', @$wrong > 20 ? @$wrong[ 0 .. 19 ] : @$wrong);
 

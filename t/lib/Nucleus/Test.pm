@@ -20,6 +20,7 @@ package Nucleus::Test;
 
 use strict;
 use warnings;
+use feature 'state';
 
 use Cwd ();
 use File::Basename qw(basename dirname);
@@ -64,6 +65,19 @@ sub nginx_binary {
     }
 
     return '/usr/sbin/nginx';
+}
+
+# Does what "nginx -V" says match?  Its version and its modules, for tests that need to know.
+sub nginx_has {
+    my ($pattern) = @_;
+
+    state $said = do {
+        open my $fh, '-|', 'sh', '-c', 'exec "$0" -V 2>&1', nginx_binary() or die "nginx -V: $!\n";
+        local $/;
+        <$fh> // '';
+    };
+
+    return $said =~ $pattern;
 }
 
 # The daemons run in another directory.
@@ -132,6 +146,7 @@ END
 #     workers                  nginx processes (1)
 #     queue, state, store      directories (below the temporary one)
 #     user                     that nginx's processes run as, when the test runs as root ("root")
+#     upgradable               nginx obeys USR2 (see upgrade)
 #     nginx, worker            whole templates instead of the ones above
 #     main, events, http, server, locations, queue_options    inserted into nginx's
 #     pipeline, sink, more                                    inserted into the worker's
@@ -233,6 +248,19 @@ sub read_file {
     return scalar(<$fh>) // '';
 }
 
+# For TLS: cert.pem and key.pem in the directory, of 127.0.0.1 and localhost.
+sub make_certificate {
+    my ($self) = @_;
+
+    my ($status, $out) = $self->run([
+        qw(openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost),
+        '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost',
+        '-keyout', "$self->{dir}/key.pem", '-out', "$self->{dir}/cert.pem"
+    ]);
+    die "openssl failed: $out\n" if $status != 0;
+    chmod 0644, "$self->{dir}/key.pem";
+}
+
 # ---- ports
 
 # A port that no other test of this machine takes: a socket of that name in Linux's abstract name
@@ -314,10 +342,27 @@ sub spawn {
     # here too, so that it is done whoever runs first
     POSIX::setpgid($pid, $pid);
 
+    return $self->adopt($name, $pid);
+}
+
+# The leader of a process group is to be looked after.
+sub adopt {
+    my ($self, $name, $pid) = @_;
+
     $self->{daemons}{$name} = $pid;
+    $self->{pgrp}{$name} = $pid;
     $self->{groups}{$pid} = $name;
 
     return $pid;
+}
+
+# Whose parent ends becomes a child of this process, as it otherwise becomes one of init.
+sub adopt_orphans {
+    my %prctl = (x86_64 => 157, aarch64 => 167);
+    my $number = $prctl{ (POSIX::uname())[4] } // die "prctl has no known number here\n";
+
+    # PR_SET_CHILD_SUBREAPER
+    syscall($number, 36, 1, 0, 0, 0) == 0 or die "prctl failed: $!\n";
 }
 
 sub pid { return $_[0]{daemons}{ $_[1] } }
@@ -370,6 +415,13 @@ sub children {
     my ($self, $name, $match) = @_;
 
     my $parent = $self->{daemons}{$name} or return;
+
+    return children_of($parent, $match);
+}
+
+sub children_of {
+    my ($parent, $match) = @_;
+
     my $all = processes();
 
     return grep {
@@ -379,11 +431,11 @@ sub children {
     } sort { $a <=> $b } keys %$all;
 }
 
-# nginx's worker processes, without those that are shutting down.
+# nginx's worker processes, or those of another master, without those that are shutting down.
 sub nginx_workers {
-    my ($self) = @_;
+    my ($self, $master) = @_;
 
-    return grep { cmdline($_) =~ /^nginx: worker process$/ } $self->children('nginx');
+    return grep { cmdline($_) =~ /^nginx: worker process$/ } children_of($master // $self->pid('nginx') // return);
 }
 
 sub cmdline {
@@ -488,13 +540,40 @@ sub start_nginx {
         }
     }
 
-    $self->spawn('nginx', $self->nginx_command('-g', 'daemon off;'), env => $opt{env});
+    if ($self->{opt}{upgradable}) {
+        $self->start_daemon(%opt) or return 0;
+    } else {
+        $self->spawn('nginx', $self->nginx_command('-g', 'daemon off;'), env => $opt{env});
+    }
 
     return $self->wait_for('nginx listens', START_SECONDS, sub {
         return -1 if $self->ended('nginx');
         my $c = Nucleus::Client->new(port => $self->{port}, may_fail => 1);
         return $c ? 1 : 0;
     }) && $self->pid('nginx') && (!($opt{ready} // 1) || $self->wait_ready);
+}
+
+# nginx as it starts without a test: only then it obeys USR2 and WINCH.  It leads a group of its own.
+sub start_daemon {
+    my ($self, %opt) = @_;
+
+    adopt_orphans();
+    unlink "$self->{dir}/nginx.pid";
+
+    my ($status, $out) = $self->run($self->nginx_command, env => $opt{env});
+    Test::More::diag($out) if $status != 0;
+
+    my $pid = $status == 0
+        && $self->wait_for('nginx has a pid file', START_SECONDS, sub { $self->master_pid });
+
+    return $pid && $self->adopt('nginx', $pid);
+}
+
+# What the pid file says.
+sub master_pid {
+    my ($self) = @_;
+
+    return $self->read_file('nginx.pid') =~ /^(\d+)\n/ ? $1 : undef;
 }
 
 # Until the health location, if there is one, says that events are accepted.
@@ -558,21 +637,22 @@ sub stop {
     my ($self, $name, $signal, $seconds) = @_;
 
     my $pid = $self->{daemons}{$name} or return;
+    my $pgrp = $self->{pgrp}{$name};
 
     $signal //= $name eq 'nginx' ? 'QUIT' : 'TERM';
     kill $signal => $pid;
 
     my $ended = poll_for($seconds // STOP_SECONDS,
-        sub { $self->ended($name) && !group($pid) });
+        sub { $self->ended($name) && !group($pgrp) });
 
     if ($ended) {
-        delete $self->{groups}{$pid};
+        delete $self->{groups}{$pgrp};
         return $self->{status}{$name};
     }
 
     Test::More::fail("$name ends after SIG$signal");
-    Test::More::diag(join "\n", map { "left: $_ " . cmdline($_) } group($pid));
-    $self->kill_group($name, $pid);
+    Test::More::diag(join "\n", map { "left: $_ " . cmdline($_) } group($pgrp));
+    $self->kill_group($name);
 
     return;
 }
@@ -581,16 +661,21 @@ sub stop {
 sub kill_all {
     my ($self, $name) = @_;
 
-    my $pid = $self->{daemons}{$name} or die "$name does not run\n";
-    $self->kill_group($name, $pid);
+    $self->{daemons}{$name} or die "$name does not run\n";
+    $self->kill_group($name);
 }
 
 sub kill_group {
-    my ($self, $name, $pid) = @_;
+    my ($self, $name) = @_;
 
-    kill KILL => -$pid;
-    poll_for(20, sub { $self->ended($name) && !group($pid) });
-    delete $self->{groups}{$pid};
+    my $pgrp = $self->{pgrp}{$name};
+
+    kill KILL => -$pgrp;
+    poll_for(20, sub { $self->ended($name) && !group($pgrp) });
+    delete $self->{groups}{$pgrp};
+
+    # what was left to us
+    1 while waitpid(-$pgrp, WNOHANG) > 0;
 }
 
 # Reload nginx; returns when new processes serve and, unless "wait" is 0, the old ones have ended.
@@ -620,6 +705,47 @@ sub wait_old {
     return $self->wait_for('old nginx processes end', $seconds // START_SECONDS, sub {
         return !grep { $self->{old_workers}{$_} } $self->children('nginx');
     });
+}
+
+# Replace nginx's binary as docs/operations.md says; returns when the new master is alone, or, with
+# "back", the old one again.
+sub upgrade {
+    my ($self, %opt) = @_;
+
+    my $old = $self->pid('nginx');
+    my $workers = $self->{opt}{workers} // 1;
+    my $new;
+
+    kill USR2 => $old;
+    $self->wait_for('a new master with its processes', START_SECONDS, sub {
+        $new = $self->master_pid;
+        return $new && $new != $old && $self->nginx_workers($new) == $workers;
+    }) or return;
+
+    kill WINCH => $old;
+    $self->wait_for("the old master's processes end", START_SECONDS,
+        sub { !grep { $_ != $new } children_of($old) }) or return;
+
+    return $self->upgrade_back($old, $new) if $opt{back};
+
+    kill QUIT => $old;
+    $self->wait_for('the old master ends', START_SECONDS, sub { $self->ended('nginx') }) or return;
+    $self->{daemons}{nginx} = $new;
+
+    return 1;
+}
+
+sub upgrade_back {
+    my ($self, $old, $new) = @_;
+
+    kill HUP => $old;
+    $self->wait_for('the old master has processes again', START_SECONDS,
+        sub { $self->nginx_workers($old) == ($self->{opt}{workers} // 1) }) or return;
+
+    kill QUIT => $new;
+
+    return $self->wait_for('the new master ends, the old one has the pid file', START_SECONDS,
+        sub { !processes()->{$new} && ($self->master_pid // 0) == $old });
 }
 
 # ---- requests and events
