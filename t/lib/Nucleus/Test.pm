@@ -147,6 +147,7 @@ END
 #     queue, state, store      directories (below the temporary one)
 #     user                     that nginx's processes run as, when the test runs as root ("root")
 #     upgradable               nginx obeys USR2 (see upgrade)
+#     module                   another file than that of the environment
 #     nginx, worker            whole templates instead of the ones above
 #     main, events, http, server, locations, queue_options    inserted into nginx's
 #     pipeline, sink, more                                    inserted into the worker's
@@ -196,7 +197,7 @@ sub fill_in {
     my $user = $opt->{user} // 'root';
     my %value = (
         USER          => $self->is_root ? "user $user;" : '',
-        MODULE        => module_file(),
+        MODULE        => $opt->{module} // module_file(),
         WORKERS       => $opt->{workers} // 1,
         DIR           => $self->{dir},
         PORT          => $self->{port},
