@@ -70,7 +70,7 @@ static nuc_rc_t nuc_keeper_settle(nuc_keeper_t *keeper, const nuc_state_names_t 
         generations += commits[i].generation;
     }
 
-    /* they only grow, and pipelines are registered and forgotten while no keeper runs */
+    /* it only grows: pipelines may be registered while a keeper runs, never forgotten */
     if (generations == keeper->settled) {
         return NUC_OK;
     }

@@ -114,6 +114,11 @@ void nuc_pipeline_close(nuc_pipeline_t *p)
     free(p);
 }
 
+nuc_rc_t nuc_pipeline_lag(nuc_pipeline_t *p, nuc_log_lag_t *lag, nuc_err_t *err)
+{
+    return nuc_log_reader_lag(p->reader, lag, err);
+}
+
 const nuc_commit_t *nuc_pipeline_commit(const nuc_pipeline_t *p)
 {
     return &p->commit;

@@ -53,6 +53,9 @@ nuc_rc_t nuc_pipeline_drain(nuc_pipeline_t *pipeline, uint64_t now, nuc_err_t *e
 /* ms until the batch is due, at most "most". */
 int nuc_pipeline_wait(const nuc_pipeline_t *pipeline, uint64_t now, int most);
 
+/* What the queue holds beyond what was read. */
+nuc_rc_t nuc_pipeline_lag(nuc_pipeline_t *pipeline, nuc_log_lag_t *lag, nuc_err_t *err);
+
 /* The last one. */
 const nuc_commit_t *nuc_pipeline_commit(const nuc_pipeline_t *pipeline);
 

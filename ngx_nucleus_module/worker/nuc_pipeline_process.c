@@ -1,11 +1,23 @@
 #include "nuc_pipeline_process.h"
 
 #include "nuc_pipeline.h"
+#include "nuc_progress.h"
 #include "nuc_state.h"
 #include "nuc_time.h"
 #include "nuc_worker_log.h"
 
 #define NUC_PIPELINE_POLL 50 /* ms between looks at a dry queue */
+
+/* What takes longer than this to drain waits in the log until the next start. */
+#define NUC_PIPELINE_DRAIN (NUC_DRAIN_MAX * 2 / 3) /* seconds */
+#define NUC_PIPELINE_RATE  10000 /* records a second, until it was measured */
+
+typedef struct {
+    nuc_process_t *process;
+    nuc_pipeline_t *pipeline;
+    nuc_progress_t progress;
+    char dir[NUC_PATH_MAX]; /* of the pipeline's state */
+} nuc_pipeline_run_t;
 
 static void nuc_pipeline_log_counts(const char *msg, const nuc_pipeline_t *p)
 {
@@ -29,29 +41,135 @@ static void nuc_pipeline_log_lost(void *ctx, const nuc_err_t *err, uint64_t lost
                    NUC_FIELD_TEXT("error", err->message), NUC_FIELD_NUMBER("lost", lost));
 }
 
+/* Progress. */
+
+static uint64_t nuc_pipeline_read_so_far(const nuc_pipeline_run_t *run)
+{
+    return nuc_pipeline_commit(run->pipeline)->counts.read;
+}
+
+static void nuc_pipeline_log_behind(const nuc_progress_report_t *report)
+{
+    if (report->seconds_left == NUC_PROGRESS_UNKNOWN) {
+        nuc_worker_log(NUC_LEVEL_INFO, "behind, and not catching up",
+                       NUC_FIELD_NUMBER("lag_records", report->lag_records),
+                       NUC_FIELD_NUMBER("lag_bytes", report->lag_bytes),
+                       NUC_FIELD_NUMBER("records_per_second", report->rate));
+        return;
+    }
+
+    nuc_worker_log(NUC_LEVEL_INFO, "catching up",
+                   NUC_FIELD_NUMBER("lag_records", report->lag_records),
+                   NUC_FIELD_NUMBER("lag_bytes", report->lag_bytes),
+                   NUC_FIELD_NUMBER("records_per_second", report->rate),
+                   NUC_FIELD_NUMBER("seconds_left", report->seconds_left));
+}
+
+static nuc_rc_t nuc_pipeline_measure(nuc_pipeline_run_t *run, uint64_t now,
+                                     nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    nuc_log_lag_t lag;
+
+    if (!nuc_progress_due(&run->progress, now)) {
+        return NUC_OK;
+    }
+
+    rc = nuc_pipeline_lag(run->pipeline, &lag, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    nuc_progress_sample(&run->progress, now, nuc_pipeline_read_so_far(run), &lag);
+    nuc_progress_write(&nuc_sys_posix, run->dir, &run->progress);
+
+    if (nuc_progress_say(&run->progress, now)) {
+        nuc_pipeline_log_behind(&run->progress.now);
+    }
+
+    return NUC_OK;
+}
+
+static void nuc_pipeline_caught_up(nuc_pipeline_run_t *run, uint64_t now)
+{
+    uint64_t records, us;
+
+    if (nuc_progress_dry(&run->progress, now, nuc_pipeline_read_so_far(run), &records,
+                         &us)) {
+        nuc_worker_log(NUC_LEVEL_INFO, "caught up", NUC_FIELD_NUMBER("records", records),
+                       NUC_FIELD_NUMBER("seconds", us / 1000000));
+    }
+}
+
+/* The process was told to stop. */
+static nuc_rc_t nuc_pipeline_finish(nuc_pipeline_run_t *run, nuc_err_t *err)
+{
+    int did;
+    double rate;
+    nuc_rc_t rc;
+    uint64_t now;
+    nuc_log_lag_t lag;
+
+    now = nuc_time_monotonic();
+
+    rc = nuc_pipeline_lag(run->pipeline, &lag, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rate = run->progress.rate < 0 ? NUC_PIPELINE_RATE : run->progress.rate;
+
+    if ((double) lag.records > rate * NUC_PIPELINE_DRAIN) {
+        rc = nuc_pipeline_step(run->pipeline, now, 1, &did, err);
+        if (rc == NUC_OK) {
+            nuc_pipeline_log_counts("pipeline stops behind, the log keeps the rest",
+                                    run->pipeline);
+        }
+
+        return rc;
+    }
+
+    rc = nuc_pipeline_drain(run->pipeline, now, err);
+    if (rc == NUC_OK) {
+        nuc_pipeline_log_counts("pipeline drained", run->pipeline);
+    }
+
+    return rc;
+}
+
 /* Until an error, or NUC_OK when it was told to stop and has drained. */
-static nuc_rc_t nuc_pipeline_run(nuc_process_t *process, nuc_pipeline_t *p,
-                                 nuc_err_t *err)
+static nuc_rc_t nuc_pipeline_run(nuc_pipeline_run_t *run, nuc_err_t *err)
 {
     int did, wait;
     nuc_rc_t rc;
+    uint64_t now;
 
-    for (wait = 0; !nuc_process_wait(process, wait); /* void */) {
+    now = nuc_time_monotonic();
+    nuc_progress_init(&run->progress, now, nuc_pipeline_read_so_far(run));
 
-        rc = nuc_pipeline_step(p, nuc_time_monotonic(), 0, &did, err);
+    for (wait = 0; !nuc_process_wait(run->process, wait); /* void */) {
+
+        rc = nuc_pipeline_step(run->pipeline, nuc_time_monotonic(), 0, &did, err);
         if (rc != NUC_OK) {
             return rc;
         }
 
-        wait = did ? 0 : nuc_pipeline_wait(p, nuc_time_monotonic(), NUC_PIPELINE_POLL);
+        now = nuc_time_monotonic();
+
+        if (did) {
+            wait = 0;
+            rc = nuc_pipeline_measure(run, now, err);
+            if (rc != NUC_OK) {
+                return rc;
+            }
+
+        } else {
+            wait = nuc_pipeline_wait(run->pipeline, now, NUC_PIPELINE_POLL);
+            nuc_pipeline_caught_up(run, now);
+        }
     }
 
-    rc = nuc_pipeline_drain(p, nuc_time_monotonic(), err);
-    if (rc == NUC_OK) {
-        nuc_pipeline_log_counts("pipeline drained", p);
-    }
-
-    return rc;
+    return nuc_pipeline_finish(run, err);
 }
 
 /* Once from the last commit.  *progressed: it committed something. */
@@ -62,10 +180,16 @@ static nuc_rc_t nuc_pipeline_once(nuc_process_t *process,
     uint64_t generation;
     nuc_rc_t rc;
     nuc_pipeline_t *p;
+    nuc_pipeline_run_t run;
 
     *progressed = 0;
 
     rc = nuc_process_wait_dir(process, options->queue, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_state_pipeline_dir(run.dir, options->state, options->conf->name, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -75,10 +199,13 @@ static nuc_rc_t nuc_pipeline_once(nuc_process_t *process,
         return rc;
     }
 
+    run.process = process;
+    run.pipeline = p;
+
     nuc_pipeline_log_counts("pipeline started", p);
     generation = nuc_pipeline_commit(p)->generation;
 
-    rc = nuc_pipeline_run(process, p, err);
+    rc = nuc_pipeline_run(&run, err);
 
     /* a batch makes two commits, the failed one was counted too */
     *progressed = nuc_pipeline_commit(p)->generation > generation + 2;

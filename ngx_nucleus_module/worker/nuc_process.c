@@ -63,6 +63,7 @@ static nuc_rc_t nuc_process_listen(nuc_process_t *process, nuc_err_t *err)
 
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
 
     if (sigprocmask(SIG_SETMASK, &set, NULL) == -1) {
         return nuc_err_sys(err, NUC_IO, errno, "sigprocmask failed");
@@ -97,6 +98,23 @@ nuc_rc_t nuc_process_begin(nuc_process_t *process, const char *name, pid_t paren
     return nuc_process_listen(process, err);
 }
 
+static void nuc_process_take(nuc_process_t *process)
+{
+    struct signalfd_siginfo info;
+
+    while (read(process->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGUSR1) {
+            nuc_worker_log_reopen();
+            continue;
+        }
+
+        process->stopping = 1;
+
+        /* an orphan has nobody who would end it */
+        alarm(NUC_DRAIN_MAX + 2);
+    }
+}
+
 int nuc_process_wait(nuc_process_t *process, int ms)
 {
     struct pollfd pfd;
@@ -108,10 +126,7 @@ int nuc_process_wait(nuc_process_t *process, int ms)
     pfd = (struct pollfd){process->signal_fd, POLLIN, 0};
 
     if (poll(&pfd, 1, ms) == 1 && (pfd.revents & POLLIN) != 0) {
-        process->stopping = 1;
-
-        /* an orphan has nobody who would end it */
-        alarm(NUC_DRAIN_MAX + 2);
+        nuc_process_take(process);
     }
 
     return process->stopping;

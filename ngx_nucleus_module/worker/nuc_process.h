@@ -26,7 +26,8 @@ void nuc_process_set_title(const char *title);
 
 /*
  * In the child, right after fork, the supervisor's signals still blocked: die with
- * "parent", listen to SIGTERM, and leave the terminal's signals to the supervisor.
+ * "parent", listen to SIGTERM and SIGUSR1 (open the log anew), and leave the terminal's
+ * signals to the supervisor.
  */
 nuc_rc_t nuc_process_begin(nuc_process_t *process, const char *name, pid_t parent,
                            nuc_err_t *err);

@@ -8,11 +8,13 @@
 
 #include "nuc_commit.h"
 #include "nuc_log.h"
+#include "nuc_progress.h"
 
-#define NUC_STATE_PIPELINES "pipelines"
-#define NUC_STATE_LOCK      "lock"
-#define NUC_STATE_DIR_MODE  0750
-#define NUC_STATE_FILE_MODE 0640
+#define NUC_STATE_PIPELINES  "pipelines"
+#define NUC_STATE_LOCK       "lock"
+#define NUC_STATE_NEW_PREFIX ".new-"
+#define NUC_STATE_DIR_MODE   0750
+#define NUC_STATE_FILE_MODE  0640
 
 nuc_rc_t nuc_state_pipeline_dir(char out[NUC_PATH_MAX], const char *state,
                                 const char *name, nuc_err_t *err)
@@ -89,6 +91,37 @@ nuc_rc_t nuc_state_lock(const nuc_sys_t *sys, const char *dir, int *fd, long *ho
     }
 
     return nuc_err_set(err, NUC_BUSY, "process %ld holds \"%s\"", *holder, path);
+}
+
+nuc_rc_t nuc_state_holder(const nuc_sys_t *sys, const char *state, long *holder,
+                          nuc_err_t *err)
+{
+    int fd;
+    char path[NUC_PATH_MAX];
+    nuc_rc_t rc;
+
+    rc = nuc_path_join(path, state, NUC_STATE_LOCK, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    fd = sys->open(sys, path, O_RDWR, 0);
+
+    if (fd == -1 && errno != ENOENT) {
+        return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", path);
+    }
+
+    if (fd == -1 || sys->lock(sys, fd) == 0) {
+        rc = nuc_err_set(err, NUC_NOT_FOUND, "no worker runs on the state \"%s\"", state);
+    } else {
+        *holder = nuc_state_read_holder(sys, fd);
+    }
+
+    if (fd != -1) {
+        sys->close(sys, fd);
+    }
+
+    return rc;
 }
 
 nuc_rc_t nuc_state_create(const nuc_sys_t *sys, const char *state, nuc_err_t *err)
@@ -183,21 +216,54 @@ static nuc_rc_t nuc_state_first_commit(const nuc_sys_t *sys, const char *dir,
     return rc;
 }
 
-/* One that is there already was made by a registration that may have died before the
- * sync. */
-static nuc_rc_t nuc_state_make_dir(const nuc_sys_t *sys, const char *state,
-                                   const char *dir, nuc_err_t *err)
+/* The entries of pipelines/ are as they are for good. */
+static nuc_rc_t nuc_state_settle(const nuc_sys_t *sys, const char *state,
+                                 const char *site, nuc_err_t *err)
 {
     char pipelines[NUC_PATH_MAX];
     nuc_rc_t rc;
 
-    if (sys->mkdir(sys, dir, NUC_STATE_DIR_MODE) == -1 && errno != EEXIST) {
-        return nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", dir);
-    }
-
     rc = nuc_path_join(pipelines, state, NUC_STATE_PIPELINES, err);
 
-    return rc != NUC_OK ? rc : nuc_fs_sync_dir(sys, pipelines, "state-pipeline", err);
+    return rc != NUC_OK ? rc : nuc_fs_sync_dir(sys, pipelines, site, err);
+}
+
+/*
+ * The directory is made under a name that is no pipeline's, and gets its own when its
+ * commit is in it: the keeper, which may run, never sees a pipeline without one.
+ */
+static nuc_rc_t nuc_state_make(const nuc_sys_t *sys, const char *state, const char *queue,
+                               const nuc_pipeline_conf_t *pipeline, const char *dir,
+                               nuc_err_t *err)
+{
+    char draft[NUC_PATH_MAX], name[sizeof(NUC_STATE_NEW_PREFIX) + NUC_NAME_MAX];
+    nuc_rc_t rc;
+
+    snprintf(name, sizeof(name), NUC_STATE_NEW_PREFIX "%s", pipeline->name);
+
+    rc = nuc_state_pipeline_dir(draft, state, name, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    if (sys->mkdir(sys, draft, NUC_STATE_DIR_MODE) == -1 && errno != EEXIST) {
+        return nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", draft);
+    }
+
+    rc = nuc_state_first_commit(sys, draft, queue, pipeline->from_end, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    /* all that nuc_state_check_unused lets pass */
+    nuc_fs_discard(sys, dir, NUC_COMMIT_NAME ".tmp");
+
+    if (sys->rename(sys, draft, dir) == -1) {
+        return nuc_err_sys(err, NUC_IO, errno, "rename of \"%s\" to \"%s\" failed", draft,
+                           dir);
+    }
+
+    return NUC_OK;
 }
 
 nuc_rc_t nuc_state_register(const nuc_sys_t *sys, const char *state, const char *queue,
@@ -217,25 +283,71 @@ nuc_rc_t nuc_state_register(const nuc_sys_t *sys, const char *state, const char 
         return rc;
     }
 
-    if (sys->stat(sys, path, &st) == 0) {
-        return NUC_OK;
+    if (sys->stat(sys, path, &st) == -1) {
+        if (errno != ENOENT) {
+            return nuc_err_sys(err, NUC_IO, errno, "stat of \"%s\" failed", path);
+        }
+
+        rc = nuc_state_check_unused(sys, dir, pipeline->name, err);
+
+        if (rc == NUC_OK) {
+            rc = nuc_state_make(sys, state, queue, pipeline, dir, err);
+        }
+
+        if (rc != NUC_OK) {
+            return rc;
+        }
     }
 
-    if (errno != ENOENT) {
-        return nuc_err_sys(err, NUC_IO, errno, "stat of \"%s\" failed", path);
+    /* one that is there may have been made by a process that died before it did this */
+    return nuc_state_settle(sys, state, "state-pipeline", err);
+}
+
+/* The name. */
+
+nuc_rc_t nuc_state_rename(const nuc_sys_t *sys, const char *state, const char *from,
+                          const char *to, nuc_err_t *err)
+{
+    int fd;
+    char from_dir[NUC_PATH_MAX], to_dir[NUC_PATH_MAX];
+    long holder;
+    nuc_rc_t rc;
+    struct stat st;
+
+    rc = nuc_state_pipeline_dir(from_dir, state, from, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_state_pipeline_dir(to_dir, state, to, err);
     }
 
-    rc = nuc_state_check_unused(sys, dir, pipeline->name, err);
     if (rc != NUC_OK) {
         return rc;
     }
 
-    rc = nuc_state_make_dir(sys, state, dir, err);
+    if (sys->stat(sys, to_dir, &st) == 0) {
+        return nuc_err_set(err, NUC_BUSY, "a pipeline \"%s\" is registered already", to);
+    }
+
+    if (sys->stat(sys, from_dir, &st) == -1) {
+        return nuc_err_sys(err, errno == ENOENT ? NUC_NOT_FOUND : NUC_IO, errno,
+                           "no pipeline \"%s\" is registered", from);
+    }
+
+    rc = nuc_state_lock(sys, from_dir, &fd, &holder, err);
     if (rc != NUC_OK) {
         return rc;
     }
 
-    return nuc_state_first_commit(sys, dir, queue, pipeline->from_end, err);
+    if (sys->rename(sys, from_dir, to_dir) == -1) {
+        rc = nuc_err_sys(err, NUC_IO, errno, "rename of \"%s\" to \"%s\" failed",
+                         from_dir, to_dir);
+    } else {
+        rc = nuc_state_settle(sys, state, "state-rename", err);
+    }
+
+    sys->close(sys, fd);
+
+    return rc;
 }
 
 /* Listing. */
@@ -364,10 +476,17 @@ static nuc_rc_t nuc_state_unlink(const nuc_sys_t *sys, const char *dir, const ch
 static nuc_rc_t nuc_state_remove(const nuc_sys_t *sys, const char *state, const char *dir,
                                  nuc_err_t *err)
 {
-    char pipelines[NUC_PATH_MAX];
     nuc_rc_t rc;
 
     rc = nuc_state_unlink(sys, dir, NUC_COMMIT_NAME ".tmp", err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_state_unlink(sys, dir, NUC_PROGRESS_NAME ".tmp", err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_state_unlink(sys, dir, NUC_PROGRESS_NAME, err);
+    }
 
     if (rc == NUC_OK) {
         rc = nuc_state_unlink(sys, dir, NUC_STATE_LOCK, err);
@@ -385,9 +504,7 @@ static nuc_rc_t nuc_state_remove(const nuc_sys_t *sys, const char *state, const 
         return nuc_err_sys(err, NUC_IO, errno, "rmdir of \"%s\" failed", dir);
     }
 
-    rc = nuc_path_join(pipelines, state, NUC_STATE_PIPELINES, err);
-
-    return rc != NUC_OK ? rc : nuc_fs_sync_dir(sys, pipelines, "state-forget", err);
+    return nuc_state_settle(sys, state, "state-forget", err);
 }
 
 nuc_rc_t nuc_state_forget(const nuc_sys_t *sys, const char *state, const char *name,

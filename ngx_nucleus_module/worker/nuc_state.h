@@ -5,6 +5,8 @@
  *     pipelines/NAME/         a registered pipeline: the log is kept for it
  *     pipelines/NAME/lock     held by the process of the pipeline
  *     pipelines/NAME/commit   see nuc_commit.h
+ *     pipelines/NAME/progress see nuc_progress.h
+ *     processes               see nuc_roster.h
  *
  * A pipeline is registered from the moment that its directory exists, until it is
  * forgotten.
@@ -35,6 +37,10 @@ nuc_rc_t nuc_state_pipeline_dir(char out[NUC_PATH_MAX], const char *state,
 nuc_rc_t nuc_state_lock(const nuc_sys_t *sys, const char *dir, int *fd, long *holder,
                         nuc_err_t *err);
 
+/* The process that holds state/lock: the supervisor.  NUC_NOT_FOUND when none does. */
+nuc_rc_t nuc_state_holder(const nuc_sys_t *sys, const char *state, long *holder,
+                          nuc_err_t *err);
+
 /* Make the state directory and what is fixed in it; durable on return. */
 nuc_rc_t nuc_state_create(const nuc_sys_t *sys, const char *state, nuc_err_t *err);
 
@@ -46,6 +52,13 @@ nuc_rc_t nuc_state_create(const nuc_sys_t *sys, const char *state, nuc_err_t *er
  */
 nuc_rc_t nuc_state_register(const nuc_sys_t *sys, const char *state, const char *queue,
                             const nuc_pipeline_conf_t *pipeline, nuc_err_t *err);
+
+/*
+ * The pipeline has another name from now on, and all that it had; durable on return.
+ * NUC_NOT_FOUND, or NUC_BUSY when there is one of the new name, or its process runs.
+ */
+nuc_rc_t nuc_state_rename(const nuc_sys_t *sys, const char *state, const char *from,
+                          const char *to, nuc_err_t *err);
 
 /* All registered pipelines; an empty list without a state directory.  Free it. */
 nuc_rc_t nuc_state_list(const nuc_sys_t *sys, const char *state, nuc_state_names_t *names,

@@ -4,10 +4,15 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
 
 #include "nuc_commit.h"
 #include "nuc_log_scan.h"
+#include "nuc_progress.h"
+#include "nuc_roster.h"
 #include "nuc_state.h"
+#include "nuc_time.h"
 
 typedef struct {
     const char *name;
@@ -17,7 +22,20 @@ typedef struct {
     nuc_err_t err;
     nuc_commit_t commit;
     nuc_log_lag_t lag;
+    int has_progress;
+    nuc_progress_report_t progress;
+    int has_process;
+    nuc_roster_entry_t process;
 } nuc_status_t;
+
+/* All that is to be printed. */
+typedef struct {
+    nuc_status_t *pipelines;
+    size_t count;
+    int running; /* a supervisor */
+    int has_keeper;
+    nuc_roster_entry_t keeper;
+} nuc_status_all_t;
 
 /* Gathering. */
 
@@ -60,12 +78,155 @@ static void nuc_status_gather(const nuc_worker_conf_t *conf, nuc_status_t *statu
 
     if (rc == NUC_OK) {
         rc = nuc_status_lag(conf->queue, &status->commit, &status->lag, &status->err);
+        status->has_progress =
+            nuc_progress_read(&nuc_sys_posix, dir, nuc_time_monotonic(),
+                              &status->progress) &&
+            status->lag.records > 0;
     }
 
     status->rc = rc;
 }
 
+static void nuc_status_gather_processes(const nuc_worker_conf_t *conf,
+                                        nuc_status_all_t *all)
+{
+    size_t i;
+    nuc_buf_t text;
+    nuc_status_t *status;
+
+    text = NUC_BUF_INIT;
+    all->running = nuc_roster_read(&nuc_sys_posix, conf->state, &text);
+
+    if (all->running) {
+        all->has_keeper = nuc_roster_find(&text, NULL, &all->keeper);
+
+        for (i = 0; i < all->count; i++) {
+            status = &all->pipelines[i];
+            status->has_process = nuc_roster_find(&text, status->name, &status->process);
+        }
+    }
+
+    nuc_buf_free(&text);
+}
+
 /* Printing. */
+
+static void nuc_status_time(nuc_buf_t *out, uint64_t us)
+{
+    char text[NUC_TIME_TEXT_LEN];
+
+    nuc_time_format(us, text);
+
+    /* to the second */
+    nuc_buf_append(out, text, 19);
+    nuc_buf_char(out, 'Z');
+}
+
+/* ms until its next start. */
+static uint64_t nuc_status_due(const nuc_roster_entry_t *process)
+{
+    uint64_t now;
+
+    now = nuc_time_monotonic();
+
+    return process->due > now ? (process->due - now) / 1000 : 0;
+}
+
+static const char *nuc_status_how(int status, int *number)
+{
+    *number = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+
+    return WIFSIGNALED(status) ? "signal" : "exit_code";
+}
+
+static void nuc_status_json_process(const nuc_roster_entry_t *process, nuc_buf_t *out)
+{
+    int number;
+    const char *how;
+
+    nuc_buf_printf(out, "{\"restarts\":%u", process->restarts);
+
+    if (process->pid != 0) {
+        nuc_buf_printf(out, ",\"pid\":%ld,\"since\":\"", (long) process->pid);
+        nuc_status_time(out, process->since);
+        nuc_buf_char(out, '"');
+    } else {
+        nuc_buf_printf(out, ",\"next_start_ms\":%" PRIu64, nuc_status_due(process));
+    }
+
+    if (process->ended != 0) {
+        how = nuc_status_how(process->status, &number);
+        nuc_buf_printf(out, ",\"last_crash\":{\"%s\":%d,\"time\":\"", how, number);
+        nuc_status_time(out, process->ended);
+        nuc_buf_printf(out, "\"}");
+    }
+
+    nuc_buf_char(out, '}');
+}
+
+static void nuc_status_text_process(const nuc_roster_entry_t *process, nuc_buf_t *out)
+{
+    int number;
+
+    if (process->pid != 0) {
+        nuc_buf_printf(out, "  process %ld runs since ", (long) process->pid);
+        nuc_status_time(out, process->since);
+    } else {
+        nuc_buf_printf(out, "  process does not run, starts in %" PRIu64 " ms",
+                       nuc_status_due(process));
+    }
+
+    if (process->restarts > 0) {
+        nuc_buf_printf(out, ", started again %u times in a row", process->restarts);
+    }
+
+    if (process->ended != 0) {
+        (void) nuc_status_how(process->status, &number);
+        nuc_buf_printf(out, ", last ended by %s %d",
+                       WIFSIGNALED(process->status) ? "signal" : "exit code", number);
+
+        if (WIFSIGNALED(process->status)) {
+            nuc_buf_printf(out, " (%s)", strsignal(number));
+        }
+
+        nuc_buf_printf(out, " at ");
+        nuc_status_time(out, process->ended);
+    }
+
+    nuc_buf_char(out, '\n');
+}
+
+static void nuc_status_json_lag(const nuc_status_t *status, nuc_buf_t *out)
+{
+    const nuc_progress_report_t *progress = &status->progress;
+
+    nuc_buf_printf(out, ",\"lag\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64,
+                   status->lag.records, status->lag.bytes);
+
+    if (status->has_progress) {
+        nuc_buf_printf(out, ",\"records_per_second\":%" PRIu64, progress->rate);
+
+        if (progress->seconds_left != NUC_PROGRESS_UNKNOWN) {
+            nuc_buf_printf(out, ",\"seconds_left\":%" PRIu64, progress->seconds_left);
+        }
+    }
+
+    nuc_buf_char(out, '}');
+}
+
+static void nuc_status_text_progress(const nuc_progress_report_t *progress,
+                                     nuc_buf_t *out)
+{
+    nuc_buf_printf(out, "  reads %" PRIu64 " records a second", progress->rate);
+
+    if (progress->seconds_left == NUC_PROGRESS_UNKNOWN) {
+        nuc_buf_printf(out, ", and does not catch up\n");
+        return;
+    }
+
+    nuc_buf_printf(out, ", will have caught up in %" PRIu64 " s\n",
+                   progress->seconds_left);
+}
 
 static void nuc_status_json_positions(const nuc_commit_t *commit, nuc_buf_t *out)
 {
@@ -109,12 +270,34 @@ static void nuc_status_json(const nuc_status_t *status, nuc_buf_t *out)
         nuc_buf_printf(out, ",\"delivered_bytes\":%" PRIu64, n->delivered_bytes);
         nuc_buf_printf(out, ",\"filtered\":%" PRIu64, n->filtered);
         nuc_buf_printf(out, ",\"corrupt\":%" PRIu64, n->corrupt);
-        nuc_buf_printf(out, ",\"lag\":{\"records\":%" PRIu64 ",\"bytes\":%" PRIu64 "}",
-                       status->lag.records, status->lag.bytes);
+        nuc_status_json_lag(status, out);
         nuc_status_json_positions(&status->commit, out);
     }
 
+    if (status->has_process) {
+        nuc_buf_printf(out, ",\"process\":");
+        nuc_status_json_process(&status->process, out);
+    }
+
     nuc_buf_char(out, '}');
+}
+
+static void nuc_status_text_head(const nuc_status_t *status, nuc_buf_t *out)
+{
+    nuc_buf_printf(out, "pipeline %s: ", status->name);
+
+    if (!status->registered) {
+        nuc_buf_printf(out, "not registered: the worker has not run with it\n");
+    } else if (status->configured) {
+        nuc_buf_printf(out, "registered\n");
+    } else if (status->rc != NUC_OK) {
+        nuc_buf_printf(out, "registered, not configured\n");
+    } else {
+        nuc_buf_printf(out,
+                       "registered, not configured, holds %" PRIu64
+                       " bytes of the log until it is forgotten\n",
+                       status->lag.bytes);
+    }
 }
 
 static void nuc_status_text(const nuc_status_t *status, nuc_buf_t *out)
@@ -124,12 +307,7 @@ static void nuc_status_text(const nuc_status_t *status, nuc_buf_t *out)
     const nuc_counts_t *n = &status->commit.counts;
     const nuc_log_position_t *p;
 
-    nuc_buf_printf(out, "pipeline %s: %s\n", status->name,
-                   !status->registered ? "not registered: the worker has not run with it"
-                   : status->configured
-                       ? "registered"
-                       : "registered, not in the configuration: the log is "
-                         "kept for it until it is forgotten");
+    nuc_status_text_head(status, out);
 
     if (status->rc != NUC_OK) {
         nuc_buf_printf(out, "  error: %s\n", status->err.message);
@@ -154,6 +332,10 @@ static void nuc_status_text(const nuc_status_t *status, nuc_buf_t *out)
                    " records (up to %" PRIu64 " bytes)\n",
                    n->delivered_bytes, status->commit.generation, status->lag.records,
                    status->lag.bytes);
+
+    if (status->has_progress) {
+        nuc_status_text_progress(&status->progress, out);
+    }
 
     for (i = 0; i < status->commit.npositions; i++) {
         p = &status->commit.positions[i];
@@ -184,36 +366,51 @@ static nuc_rc_t nuc_status_write(nuc_buf_t *buf, FILE *out, nuc_err_t *err)
     return rc;
 }
 
-static nuc_rc_t nuc_status_print_all(const nuc_status_t *all, size_t count, int json,
-                                     FILE *out, nuc_err_t *err)
+static void nuc_status_print_text(const nuc_status_all_t *all, nuc_buf_t *out)
 {
     size_t i;
-    nuc_buf_t buf;
 
-    buf = NUC_BUF_INIT;
+    for (i = 0; i < all->count; i++) {
+        nuc_status_text(&all->pipelines[i], out);
 
-    if (json) {
-        nuc_buf_printf(&buf, "{\"pipelines\":[");
+        if (all->pipelines[i].has_process) {
+            nuc_status_text_process(&all->pipelines[i].process, out);
+        }
     }
 
-    for (i = 0; i < count; i++) {
-        if (!json) {
-            nuc_status_text(&all[i], &buf);
-            continue;
-        }
+    if (all->has_keeper) {
+        nuc_buf_printf(out, "keeper\n");
+        nuc_status_text_process(&all->keeper, out);
+    }
 
+    if (!all->running) {
+        nuc_buf_printf(out, "no worker runs\n");
+    }
+}
+
+static void nuc_status_print_json(const nuc_status_all_t *all, nuc_buf_t *out)
+{
+    size_t i;
+
+    nuc_buf_printf(out, "{\"running\":%s,\"pipelines\":[",
+                   all->running ? "true" : "false");
+
+    for (i = 0; i < all->count; i++) {
         if (i > 0) {
-            nuc_buf_char(&buf, ',');
+            nuc_buf_char(out, ',');
         }
 
-        nuc_status_json(&all[i], &buf);
+        nuc_status_json(&all->pipelines[i], out);
     }
 
-    if (json) {
-        nuc_buf_printf(&buf, "]}\n");
+    nuc_buf_char(out, ']');
+
+    if (all->has_keeper) {
+        nuc_buf_printf(out, ",\"keeper\":");
+        nuc_status_json_process(&all->keeper, out);
     }
 
-    return nuc_status_write(&buf, out, err);
+    nuc_buf_printf(out, "}\n");
 }
 
 static int nuc_status_has(const nuc_status_t *all, size_t count, const char *name)
@@ -256,9 +453,10 @@ static size_t nuc_status_collect(const nuc_worker_conf_t *conf,
 nuc_rc_t nuc_status_print(const nuc_worker_conf_t *conf, int json, FILE *out,
                           nuc_err_t *err)
 {
-    size_t i, count;
+    size_t i;
     nuc_rc_t rc;
-    nuc_status_t *all;
+    nuc_buf_t buf;
+    nuc_status_all_t all;
     nuc_state_names_t names;
 
     rc = nuc_state_list(&nuc_sys_posix, conf->state, &names, err);
@@ -266,25 +464,37 @@ nuc_rc_t nuc_status_print(const nuc_worker_conf_t *conf, int json, FILE *out,
         return rc;
     }
 
-    all = calloc(names.count + conf->npipelines, sizeof(*all));
-    if (all == NULL) {
+    all = (nuc_status_all_t){NULL};
+
+    all.pipelines = calloc(names.count + conf->npipelines, sizeof(*all.pipelines));
+    if (all.pipelines == NULL) {
         nuc_state_names_free(&names);
         return nuc_err_set(err, NUC_NOMEM, "no memory for a list of pipelines");
     }
 
-    count = nuc_status_collect(conf, &names, all);
-    rc = nuc_status_print_all(all, count, json, out, err);
+    all.count = nuc_status_collect(conf, &names, all.pipelines);
+    nuc_status_gather_processes(conf, &all);
 
-    for (i = 0; i < count; i++) {
-        if (rc == NUC_OK && all[i].rc != NUC_OK) {
-            rc = all[i].rc;
-            *err = all[i].err;
-        }
+    buf = NUC_BUF_INIT;
 
-        nuc_commit_free(&all[i].commit);
+    if (json) {
+        nuc_status_print_json(&all, &buf);
+    } else {
+        nuc_status_print_text(&all, &buf);
     }
 
-    free(all);
+    rc = nuc_status_write(&buf, out, err);
+
+    for (i = 0; i < all.count; i++) {
+        if (rc == NUC_OK && all.pipelines[i].rc != NUC_OK) {
+            rc = all.pipelines[i].rc;
+            *err = all.pipelines[i].err;
+        }
+
+        nuc_commit_free(&all.pipelines[i].commit);
+    }
+
+    free(all.pipelines);
     nuc_state_names_free(&names);
 
     return rc;

@@ -11,7 +11,8 @@
 #include "nuc_worker_conf.h"
 
 /*
- * Every pipeline that is registered or configured: its counts, positions and lag.  A
+ * Every pipeline that is registered or configured: its counts, positions, lag, how fast
+ * it goes, and what the supervisor says of its process.  A
  * pipeline whose commit cannot be read is shown with its error, and the first such is
  * returned.
  */

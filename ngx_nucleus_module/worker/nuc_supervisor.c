@@ -4,7 +4,8 @@
  * sigtimedwait.
  *
  * Before any child runs, every pipeline is registered: the keeper never sees a log
- * without the pipelines that are to read it.
+ * without the pipelines that are to read it.  So is one that SIGHUP adds, before the
+ * configuration is taken.
  */
 
 #include "nuc_supervisor.h"
@@ -19,6 +20,7 @@
 #include "nuc_keeper.h"
 #include "nuc_pipeline_process.h"
 #include "nuc_process.h"
+#include "nuc_roster.h"
 #include "nuc_state.h"
 #include "nuc_time.h"
 #include "nuc_worker_log.h"
@@ -28,25 +30,110 @@
 #define NUC_NEVER    UINT64_MAX
 #define NUC_WAIT_MAX 60000000ULL /* µs between two looks when nothing is due */
 
-typedef struct {
-    const char *name;
-    const nuc_pipeline_conf_t *pipeline; /* NULL: the keeper */
-    pid_t pid;                           /* 0: not running */
-    uint64_t started;                    /* µs */
-    uint64_t due;                        /* µs, when to start it */
-    unsigned pause;                      /* ms, before the last start */
-} nuc_child_t;
+/* What becomes of a child when it ends. */
+typedef enum {
+    NUC_CHILD_RUNS,    /* started again, after a pause */
+    NUC_CHILD_CHANGES, /* was told to stop; started at once, with its new configuration */
+    NUC_CHILD_LEAVES   /* was told to stop; not started any more */
+} nuc_child_goal_t;
+
+typedef struct nuc_child_s nuc_child_t;
+
+struct nuc_child_s {
+    nuc_child_t *next;
+    nuc_roster_entry_t entry;            /* what --status says of it */
+    const nuc_pipeline_conf_t *pipeline; /* in the configuration; NULL: not in it */
+    nuc_child_goal_t goal;
+    uint64_t started; /* µs */
+    uint64_t kill_at; /* µs, when it was told to stop */
+    unsigned pause;   /* ms, before the last start */
+};
 
 typedef struct {
-    const nuc_worker_conf_t *conf;
+    char *file; /* of the configuration; the argument lies where the title goes */
+    nuc_worker_conf_t *conf;
     nuc_child_t *children; /* the keeper, then the pipelines */
-    unsigned nchildren;
     sigset_t signals;
     int lock_fd;
     int stopping;
-    uint64_t kill_at; /* µs, when stopping */
-    int status;       /* what to exit with */
+    int changed; /* since the roster was written */
+    int status;  /* what to exit with */
 } nuc_supervisor_t;
+
+/* The list of children. */
+
+static nuc_rc_t nuc_supervisor_add(nuc_supervisor_t *s, const char *name,
+                                   const nuc_pipeline_conf_t *pipeline, uint64_t now,
+                                   nuc_err_t *err)
+{
+    nuc_child_t *child, **last;
+
+    child = calloc(1, sizeof(*child));
+    if (child == NULL) {
+        return nuc_err_set(err, NUC_NOMEM, "no memory for a process");
+    }
+
+    strcpy(child->entry.name, name);
+    child->entry.keeper = pipeline == NULL;
+    child->entry.due = now;
+    child->pipeline = pipeline;
+    child->kill_at = NUC_NEVER;
+
+    for (last = &s->children; *last != NULL; last = &(*last)->next) {
+        continue;
+    }
+
+    *last = child;
+
+    return NUC_OK;
+}
+
+static nuc_child_t *nuc_supervisor_of_pipeline(nuc_supervisor_t *s, const char *name)
+{
+    nuc_child_t *child;
+
+    for (child = s->children; child != NULL; child = child->next) {
+        if (!child->entry.keeper && strcmp(child->entry.name, name) == 0) {
+            return child;
+        }
+    }
+
+    return NULL;
+}
+
+/* Drop those that have left. */
+static void nuc_supervisor_sweep(nuc_supervisor_t *s)
+{
+    nuc_child_t *child, **link;
+
+    link = &s->children;
+
+    while ((child = *link) != NULL) {
+        if (child->goal != NUC_CHILD_LEAVES || child->entry.pid != 0) {
+            link = &child->next;
+            continue;
+        }
+
+        *link = child->next;
+        free(child);
+    }
+}
+
+static void nuc_supervisor_publish(const nuc_supervisor_t *s)
+{
+    nuc_buf_t text;
+    const nuc_child_t *child;
+
+    text = NUC_BUF_INIT;
+    nuc_roster_begin(&text);
+
+    for (child = s->children; child != NULL; child = child->next) {
+        nuc_roster_add(&text, &child->entry);
+    }
+
+    nuc_roster_write(&nuc_sys_posix, s->conf->state, &text);
+    nuc_buf_free(&text);
+}
 
 /* Children. */
 
@@ -60,12 +147,12 @@ static void nuc_supervisor_child(const nuc_supervisor_t *s, const nuc_child_t *c
     /* else the state would stay locked for as long as an orphan drains */
     close(s->lock_fd);
 
-    if (nuc_process_begin(&process, child->name, parent, &err) != NUC_OK) {
+    if (nuc_process_begin(&process, child->entry.name, parent, &err) != NUC_OK) {
         nuc_worker_log_error(NUC_LEVEL_ERROR, "process cannot start", &err);
         _exit(1);
     }
 
-    if (child->pipeline == NULL) {
+    if (child->entry.keeper) {
         status = nuc_keeper_process(&process, s->conf);
     } else {
         status = nuc_pipeline_process(&process, s->conf, child->pipeline);
@@ -76,12 +163,9 @@ static void nuc_supervisor_child(const nuc_supervisor_t *s, const nuc_child_t *c
 
 static void nuc_supervisor_backoff(nuc_child_t *child, uint64_t now)
 {
-    if (child->started != 0 && now - child->started >= NUC_HEALTHY) {
-        child->pause = 0;
-    }
-
     child->pause = nuc_backoff_next(child->pause);
-    child->due = now + child->pause * 1000ULL;
+    child->entry.restarts++;
+    child->entry.due = now + child->pause * 1000ULL;
 }
 
 static void nuc_supervisor_start(nuc_supervisor_t *s, nuc_child_t *child, uint64_t now)
@@ -103,51 +187,107 @@ static void nuc_supervisor_start(nuc_supervisor_t *s, nuc_child_t *child, uint64
         return;
     }
 
-    child->pid = pid;
+    child->entry.pid = pid;
+    child->entry.since = nuc_time_now();
+    child->entry.due = NUC_NEVER;
     child->started = now;
-    child->due = NUC_NEVER;
 
     nuc_worker_log(NUC_LEVEL_NOTICE, "process started",
-                   NUC_FIELD_TEXT("child", child->name),
+                   NUC_FIELD_TEXT("child", child->entry.name),
                    NUC_FIELD_NUMBER("child_pid", pid));
+}
+
+/* It drains, and what does not end in time is killed. */
+static void nuc_supervisor_tell(nuc_child_t *child, nuc_child_goal_t goal, uint64_t now)
+{
+    child->goal = goal;
+
+    if (child->entry.pid != 0 && child->kill_at == NUC_NEVER) {
+        child->kill_at = now + NUC_DRAIN;
+        kill(child->entry.pid, SIGTERM);
+    }
+}
+
+/* Its configuration is another one, or it came back. */
+static void nuc_supervisor_change(nuc_child_t *child, uint64_t now)
+{
+    if (child->entry.pid != 0) {
+        nuc_supervisor_tell(child, NUC_CHILD_CHANGES, now);
+        return;
+    }
+
+    child->goal = NUC_CHILD_RUNS;
+    child->pause = 0;
+    child->entry.due = now;
 }
 
 static nuc_child_t *nuc_supervisor_find(nuc_supervisor_t *s, pid_t pid)
 {
-    unsigned i;
+    nuc_child_t *child;
 
-    for (i = 0; i < s->nchildren; i++) {
-        if (s->children[i].pid == pid) {
-            return &s->children[i];
+    for (child = s->children; child != NULL; child = child->next) {
+        if (child->entry.pid == pid) {
+            return child;
         }
     }
 
     return NULL;
 }
 
-static void nuc_supervisor_ended(nuc_supervisor_t *s, nuc_child_t *child, int status,
-                                 uint64_t now)
+/* It was told to. */
+static void nuc_supervisor_stopped(nuc_supervisor_t *s, nuc_child_t *child, int status,
+                                   uint64_t now)
 {
-    int by_signal, number;
-    nuc_level_t level;
+    int by_signal;
 
     by_signal = WIFSIGNALED(status);
-    number = by_signal ? WTERMSIG(status) : WEXITSTATUS(status);
-    level = s->stopping && status == 0 ? NUC_LEVEL_NOTICE : NUC_LEVEL_ERROR;
 
     if (s->stopping && status != 0) {
         s->status = 1;
     }
 
+    nuc_worker_log(status == 0 ? NUC_LEVEL_NOTICE : NUC_LEVEL_ERROR, "process ended",
+                   NUC_FIELD_TEXT("child", child->entry.name),
+                   NUC_FIELD_NUMBER("child_pid", child->entry.pid),
+                   NUC_FIELD_NUMBER(by_signal ? "signal" : "exit_code",
+                                    by_signal ? WTERMSIG(status) : WEXITSTATUS(status)));
+
+    if (child->goal == NUC_CHILD_CHANGES) {
+        child->goal = NUC_CHILD_RUNS;
+        child->pause = 0;
+        child->entry.due = now;
+    }
+}
+
+static void nuc_supervisor_crashed(nuc_child_t *child, int status, uint64_t now)
+{
     nuc_supervisor_backoff(child, now);
 
     nuc_worker_log(
-        level, s->stopping ? "process ended" : "process ended, will be started again",
-        NUC_FIELD_TEXT("child", child->name), NUC_FIELD_NUMBER("child_pid", child->pid),
-        NUC_FIELD_NUMBER(by_signal ? "signal" : "exit_code", number),
-        NUC_FIELD_NUMBER("pause_ms", s->stopping ? 0 : child->pause));
+        NUC_LEVEL_ERROR, "process ended, will be started again",
+        NUC_FIELD_TEXT("child", child->entry.name),
+        NUC_FIELD_NUMBER("child_pid", child->entry.pid),
+        NUC_FIELD_NUMBER(WIFSIGNALED(status) ? "signal" : "exit_code",
+                         WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)),
+        NUC_FIELD_NUMBER("in_a_row", child->entry.restarts),
+        NUC_FIELD_NUMBER("lived_ms", (now - child->started) / 1000),
+        NUC_FIELD_NUMBER("pause_ms", child->pause));
+}
 
-    child->pid = 0;
+static void nuc_supervisor_ended(nuc_supervisor_t *s, nuc_child_t *child, int status,
+                                 uint64_t now)
+{
+    if (child->goal == NUC_CHILD_RUNS) {
+        nuc_supervisor_crashed(child, status, now);
+        child->entry.ended = nuc_time_now();
+        child->entry.status = status;
+    } else {
+        nuc_supervisor_stopped(s, child, status, now);
+    }
+
+    child->entry.pid = 0;
+    child->kill_at = NUC_NEVER;
+    s->changed = 1;
 }
 
 static void nuc_supervisor_reap(nuc_supervisor_t *s, uint64_t now)
@@ -163,36 +303,231 @@ static void nuc_supervisor_reap(nuc_supervisor_t *s, uint64_t now)
             nuc_supervisor_ended(s, child, status, now);
         }
     }
+
+    nuc_supervisor_sweep(s);
 }
 
-static void nuc_supervisor_signal(nuc_supervisor_t *s, int signo)
+/* SIGHUP. */
+
+static nuc_rc_t nuc_supervisor_cannot_change(const nuc_supervisor_t *s, const char *what,
+                                             const char *old, const char *value,
+                                             unsigned line, const char *hint,
+                                             nuc_err_t *err)
+{
+    nuc_err_set(err, NUC_INVALID,
+                "the %s cannot change from \"%s\" to \"%s\" while the worker runs, in "
+                "%s:%u",
+                what, old, value, s->file, line);
+    nuc_err_hint(err, "%s", hint);
+
+    return NUC_INVALID;
+}
+
+/* What runs and what is on the disk hang together by these two. */
+static nuc_rc_t nuc_supervisor_check_fixed(const nuc_supervisor_t *s,
+                                           const nuc_worker_conf_t *conf, nuc_err_t *err)
+{
+    if (strcmp(s->conf->state, conf->state) != 0) {
+        return nuc_supervisor_cannot_change(
+            s, "state", s->conf->state, conf->state, conf->state_line,
+            "stop the worker, move the directory, and start it again", err);
+    }
+
+    if (strcmp(s->conf->queue, conf->queue) != 0) {
+        return nuc_supervisor_cannot_change(
+            s, "path of the queue", s->conf->queue, conf->queue, conf->queue_line,
+            "wait until --status shows no lag, stop the worker, and start it again", err);
+    }
+
+    return NUC_OK;
+}
+
+static nuc_rc_t nuc_supervisor_register(const nuc_worker_conf_t *conf, nuc_err_t *err)
 {
     unsigned i;
+    nuc_rc_t rc;
 
-    for (i = 0; i < s->nchildren; i++) {
-        if (s->children[i].pid != 0) {
-            kill(s->children[i].pid, signo);
+    for (i = 0; i < conf->npipelines; i++) {
+        rc = nuc_state_register(&nuc_sys_posix, conf->state, conf->queue,
+                                &conf->pipelines[i], err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+    }
+
+    return NUC_OK;
+}
+
+static nuc_rc_t nuc_supervisor_warn_of_others(const nuc_worker_conf_t *conf,
+                                              nuc_err_t *err)
+{
+    size_t i;
+    nuc_rc_t rc;
+    nuc_state_names_t names;
+
+    rc = nuc_state_list(&nuc_sys_posix, conf->state, &names, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    for (i = 0; i < names.count; i++) {
+        if (nuc_worker_conf_pipeline(conf, names.names[i]) == NULL) {
+            nuc_worker_log(
+                NUC_LEVEL_WARN,
+                "a registered pipeline is not in the configuration: the log is kept "
+                "for it until it is forgotten (--forget)",
+                NUC_FIELD_TEXT("pipeline", names.names[i]));
+        }
+    }
+
+    nuc_state_names_free(&names);
+
+    return NUC_OK;
+}
+
+/* A valid configuration whose pipelines are registered, or nothing has changed. */
+static nuc_rc_t nuc_supervisor_read_conf(const nuc_supervisor_t *s,
+                                         nuc_worker_conf_t *conf, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+
+    rc = nuc_worker_conf_load(s->file, conf, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_supervisor_check_fixed(s, conf, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_worker_conf_check(conf, err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_supervisor_register(conf, err);
+    }
+
+    if (rc != NUC_OK) {
+        nuc_worker_conf_free(conf);
+    }
+
+    return rc;
+}
+
+static void nuc_supervisor_remove_pipeline(nuc_child_t *child, uint64_t now)
+{
+    nuc_worker_log(NUC_LEVEL_NOTICE, "pipeline was removed, it drains",
+                   NUC_FIELD_TEXT("pipeline", child->entry.name));
+    child->pipeline = NULL;
+    nuc_supervisor_tell(child, NUC_CHILD_LEAVES, now);
+}
+
+/* Point the child to its part of the new configuration, and say whether that is another.
+ */
+static void nuc_supervisor_compare(nuc_child_t *child, const nuc_worker_conf_t *conf,
+                                   uint64_t now)
+{
+    int same;
+    const nuc_pipeline_conf_t *pipeline;
+
+    pipeline = nuc_worker_conf_pipeline(conf, child->entry.name);
+
+    if (pipeline == NULL) {
+        if (child->goal != NUC_CHILD_LEAVES) {
+            nuc_supervisor_remove_pipeline(child, now);
+        }
+
+        return;
+    }
+
+    same = child->goal != NUC_CHILD_LEAVES &&
+           nuc_pipeline_conf_same(child->pipeline, pipeline);
+    child->pipeline = pipeline;
+
+    if (!same) {
+        nuc_worker_log(NUC_LEVEL_NOTICE, "pipeline was changed, it starts anew",
+                       NUC_FIELD_TEXT("pipeline", child->entry.name));
+        nuc_supervisor_change(child, now);
+    }
+}
+
+static void nuc_supervisor_take_conf(nuc_supervisor_t *s, nuc_worker_conf_t *conf,
+                                     uint64_t now)
+{
+    unsigned i;
+    nuc_err_t err;
+    nuc_child_t *child;
+
+    for (child = s->children; child != NULL; child = child->next) {
+        if (!child->entry.keeper) {
+            nuc_supervisor_compare(child, conf, now);
+        }
+    }
+
+    for (i = 0; i < conf->npipelines; i++) {
+        if (nuc_supervisor_of_pipeline(s, conf->pipelines[i].name) != NULL) {
+            continue;
+        }
+
+        nuc_worker_log(NUC_LEVEL_NOTICE, "pipeline was added",
+                       NUC_FIELD_TEXT("pipeline", conf->pipelines[i].name));
+
+        if (nuc_supervisor_add(s, conf->pipelines[i].name, &conf->pipelines[i], now,
+                               &err) != NUC_OK) {
+            nuc_worker_log_error(NUC_LEVEL_ERROR, "process cannot start", &err);
         }
     }
 }
 
-static unsigned nuc_supervisor_running(const nuc_supervisor_t *s)
+static void nuc_supervisor_use_log(const nuc_supervisor_t *s)
 {
-    unsigned i, n;
+    nuc_err_t err;
+    nuc_child_t *child;
 
-    n = 0;
-
-    for (i = 0; i < s->nchildren; i++) {
-        n += s->children[i].pid != 0;
+    if (nuc_worker_log_open(s->conf->error_log, s->conf->log_level, &err) != NUC_OK) {
+        nuc_worker_log_error(NUC_LEVEL_ERROR, "the log stays where it is", &err);
+        return;
     }
 
-    return n;
+    for (child = s->children; child != NULL; child = child->next) {
+        if (child->entry.pid != 0) {
+            kill(child->entry.pid, SIGUSR1);
+        }
+    }
+}
+
+static void nuc_supervisor_reload(nuc_supervisor_t *s, uint64_t now)
+{
+    nuc_err_t err;
+    nuc_worker_conf_t conf;
+
+    if (nuc_supervisor_read_conf(s, &conf, &err) != NUC_OK) {
+        nuc_worker_log_error(NUC_LEVEL_ERROR,
+                             "configuration is not taken, the old one stays", &err);
+        return;
+    }
+
+    nuc_supervisor_take_conf(s, &conf, now);
+    nuc_worker_conf_free(s->conf);
+    *s->conf = conf;
+    nuc_supervisor_use_log(s);
+    nuc_supervisor_sweep(s);
+
+    nuc_worker_log(NUC_LEVEL_NOTICE, "configuration taken",
+                   NUC_FIELD_TEXT("file", s->file),
+                   NUC_FIELD_NUMBER("pipelines", conf.npipelines));
+
+    if (nuc_supervisor_warn_of_others(s->conf, &err) != NUC_OK) {
+        nuc_worker_log_error(NUC_LEVEL_ERROR, "registered pipelines cannot be listed",
+                             &err);
+    }
 }
 
 /* The loop. */
 
 static void nuc_supervisor_stop(nuc_supervisor_t *s, int signo, uint64_t now)
 {
+    nuc_child_t *child;
+
     if (s->stopping) {
         return;
     }
@@ -201,8 +536,10 @@ static void nuc_supervisor_stop(nuc_supervisor_t *s, int signo, uint64_t now)
                    NUC_FIELD_NUMBER("signal", signo));
 
     s->stopping = 1;
-    s->kill_at = now + NUC_DRAIN;
-    nuc_supervisor_signal(s, SIGTERM);
+
+    for (child = s->children; child != NULL; child = child->next) {
+        nuc_supervisor_tell(child, NUC_CHILD_LEAVES, now);
+    }
 }
 
 static void nuc_supervisor_take(nuc_supervisor_t *s, int signo, uint64_t now)
@@ -216,9 +553,14 @@ static void nuc_supervisor_take(nuc_supervisor_t *s, int signo, uint64_t now)
         return;
 
     case SIGHUP:
-        nuc_worker_log(
-            NUC_LEVEL_WARN,
-            "the configuration is not read again on SIGHUP: restart the worker");
+        if (!s->stopping) {
+            nuc_supervisor_reload(s, now);
+        }
+
+        return;
+
+    case SIGUSR1:
+        nuc_supervisor_use_log(s);
         return;
 
     default:
@@ -227,39 +569,56 @@ static void nuc_supervisor_take(nuc_supervisor_t *s, int signo, uint64_t now)
     }
 }
 
-static void nuc_supervisor_kill(nuc_supervisor_t *s)
+static uint64_t nuc_supervisor_tend_running(nuc_supervisor_t *s, nuc_child_t *child,
+                                            uint64_t now)
 {
-    nuc_worker_log(NUC_LEVEL_ERROR, "processes did not drain in time and are killed",
-                   NUC_FIELD_NUMBER("seconds", NUC_DRAIN_MAX),
-                   NUC_FIELD_NUMBER("processes", nuc_supervisor_running(s)));
+    if (now >= child->kill_at) {
+        nuc_worker_log(NUC_LEVEL_ERROR, "process did not drain in time and is killed",
+                       NUC_FIELD_TEXT("child", child->entry.name),
+                       NUC_FIELD_NUMBER("child_pid", child->entry.pid),
+                       NUC_FIELD_NUMBER("seconds", NUC_DRAIN_MAX));
 
-    s->kill_at = NUC_NEVER;
-    nuc_supervisor_signal(s, SIGKILL);
+        /* it stays told to stop, and dies but once */
+        child->kill_at = NUC_NEVER - 1;
+        kill(child->entry.pid, SIGKILL);
+    }
+
+    if (child->entry.restarts == 0) {
+        return child->kill_at;
+    }
+
+    if (now - child->started < NUC_HEALTHY) {
+        return child->kill_at < child->started + NUC_HEALTHY
+                   ? child->kill_at
+                   : child->started + NUC_HEALTHY;
+    }
+
+    child->pause = 0;
+    child->entry.restarts = 0;
+    s->changed = 1;
+
+    return child->kill_at;
 }
 
 /* Do what is due; returns when the next thing will be. */
 static uint64_t nuc_supervisor_tend(nuc_supervisor_t *s, uint64_t now)
 {
-    unsigned i;
-    uint64_t next;
-
-    if (s->stopping) {
-        if (now >= s->kill_at) {
-            nuc_supervisor_kill(s);
-        }
-
-        return s->kill_at;
-    }
+    uint64_t next, due;
+    nuc_child_t *child;
 
     next = NUC_NEVER;
 
-    for (i = 0; i < s->nchildren; i++) {
-        if (s->children[i].pid == 0 && s->children[i].due <= now) {
-            nuc_supervisor_start(s, &s->children[i], now);
+    for (child = s->children; child != NULL; child = child->next) {
+        if (child->entry.pid == 0 && child->entry.due <= now) {
+            nuc_supervisor_start(s, child, now);
+            s->changed = 1;
         }
 
-        if (s->children[i].due < next) {
-            next = s->children[i].due;
+        due = child->entry.pid == 0 ? child->entry.due
+                                    : nuc_supervisor_tend_running(s, child, now);
+
+        if (due < next) {
+            next = due;
         }
     }
 
@@ -292,15 +651,16 @@ static void nuc_supervisor_loop(nuc_supervisor_t *s)
 {
     uint64_t next;
 
-    for (/* void */; /* void */; /* void */) {
-        nuc_supervisor_reap(s, nuc_time_monotonic());
+    while (s->children != NULL) {
+        next = nuc_supervisor_tend(s, nuc_time_monotonic());
 
-        if (s->stopping && nuc_supervisor_running(s) == 0) {
-            return;
+        if (s->changed) {
+            s->changed = 0;
+            nuc_supervisor_publish(s);
         }
 
-        next = nuc_supervisor_tend(s, nuc_time_monotonic());
         nuc_supervisor_wait(s, next);
+        nuc_supervisor_reap(s, nuc_time_monotonic());
     }
 }
 
@@ -308,21 +668,18 @@ static void nuc_supervisor_loop(nuc_supervisor_t *s)
 
 static nuc_rc_t nuc_supervisor_listen(nuc_supervisor_t *s, nuc_err_t *err)
 {
-    sigemptyset(&s->signals);
-    sigaddset(&s->signals, SIGCHLD);
-    sigaddset(&s->signals, SIGTERM);
-    sigaddset(&s->signals, SIGINT);
-    sigaddset(&s->signals, SIGQUIT);
-    sigaddset(&s->signals, SIGHUP);
+    static const int taken[] = {SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
+    size_t i;
 
+    sigemptyset(&s->signals);
     signal(SIGPIPE, SIG_IGN);
 
-    /* an inherited SIG_IGN would hide them from sigtimedwait, or reap in our place */
-    signal(SIGCHLD, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    signal(SIGQUIT, SIG_DFL);
-    signal(SIGHUP, SIG_DFL);
+    for (i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+        sigaddset(&s->signals, taken[i]);
+
+        /* an inherited SIG_IGN would hide it from sigtimedwait, or reap in our place */
+        signal(taken[i], SIG_DFL);
+    }
 
     if (sigprocmask(SIG_SETMASK, &s->signals, NULL) == -1) {
         return nuc_err_sys(err, NUC_IO, errno, "sigprocmask failed");
@@ -352,100 +709,66 @@ static nuc_rc_t nuc_supervisor_take_state(nuc_supervisor_t *s, nuc_err_t *err)
     return rc;
 }
 
-static nuc_rc_t nuc_supervisor_register(const nuc_supervisor_t *s, nuc_err_t *err)
-{
-    unsigned i;
-    nuc_rc_t rc;
-
-    for (i = 0; i < s->conf->npipelines; i++) {
-        rc = nuc_state_register(&nuc_sys_posix, s->conf->state, s->conf->queue,
-                                &s->conf->pipelines[i], err);
-        if (rc != NUC_OK) {
-            return rc;
-        }
-    }
-
-    return NUC_OK;
-}
-
-static nuc_rc_t nuc_supervisor_warn_of_others(const nuc_supervisor_t *s, nuc_err_t *err)
-{
-    size_t i;
-    nuc_rc_t rc;
-    nuc_state_names_t names;
-
-    rc = nuc_state_list(&nuc_sys_posix, s->conf->state, &names, err);
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    for (i = 0; i < names.count; i++) {
-        if (nuc_worker_conf_pipeline(s->conf, names.names[i]) == NULL) {
-            nuc_worker_log(
-                NUC_LEVEL_WARN,
-                "a registered pipeline is not in the configuration: the log is kept "
-                "for it until it is forgotten (--forget)",
-                NUC_FIELD_TEXT("pipeline", names.names[i]));
-        }
-    }
-
-    nuc_state_names_free(&names);
-
-    return NUC_OK;
-}
-
 static nuc_rc_t nuc_supervisor_list_children(nuc_supervisor_t *s, nuc_err_t *err)
 {
     unsigned i;
+    nuc_rc_t rc;
+    const nuc_pipeline_conf_t *pipeline;
 
-    s->nchildren = s->conf->npipelines + 1;
+    rc = nuc_supervisor_add(s, "keeper", NULL, 0, err);
 
-    s->children = calloc(s->nchildren, sizeof(*s->children));
-    if (s->children == NULL) {
-        return nuc_err_set(err, NUC_NOMEM, "no memory for %u processes", s->nchildren);
+    for (i = 0; rc == NUC_OK && i < s->conf->npipelines; i++) {
+        pipeline = &s->conf->pipelines[i];
+        rc = nuc_supervisor_add(s, pipeline->name, pipeline, 0, err);
     }
 
-    s->children[0].name = "keeper";
-
-    for (i = 0; i < s->conf->npipelines; i++) {
-        s->children[i + 1].name = s->conf->pipelines[i].name;
-        s->children[i + 1].pipeline = &s->conf->pipelines[i];
-    }
-
-    return NUC_OK;
+    return rc;
 }
 
 static nuc_rc_t nuc_supervisor_begin(nuc_supervisor_t *s, nuc_err_t *err)
 {
     nuc_rc_t rc;
 
+    if (s->file == NULL) {
+        return nuc_err_set(err, NUC_NOMEM, "no memory for a file's name");
+    }
+
     rc = nuc_supervisor_listen(s, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_worker_log_open(s->conf->error_log, s->conf->log_level, err);
+    }
 
     if (rc == NUC_OK) {
         rc = nuc_supervisor_take_state(s, err);
     }
 
     if (rc == NUC_OK) {
-        rc = nuc_supervisor_register(s, err);
+        rc = nuc_supervisor_register(s->conf, err);
     }
 
     if (rc == NUC_OK) {
-        rc = nuc_supervisor_warn_of_others(s, err);
+        rc = nuc_supervisor_warn_of_others(s->conf, err);
     }
 
     return rc != NUC_OK ? rc : nuc_supervisor_list_children(s, err);
 }
 
-int nuc_supervisor_run(const nuc_worker_conf_t *conf)
+int nuc_supervisor_run(const char *file, nuc_worker_conf_t *conf)
 {
     nuc_err_t err;
     nuc_supervisor_t s;
 
-    s = (nuc_supervisor_t){.conf = conf, .lock_fd = -1};
+    s = (nuc_supervisor_t){.file = strdup(file), .conf = conf, .lock_fd = -1};
     nuc_worker_log_process("supervisor");
 
     if (nuc_supervisor_begin(&s, &err) != NUC_OK) {
         nuc_worker_log_error(NUC_LEVEL_ERROR, "worker cannot start", &err);
+
+        if (nuc_worker_log_to_console()) {
+            nuc_worker_log_error(NUC_LEVEL_ERROR, "worker cannot start", &err);
+        }
+
         return 1;
     }
 
@@ -457,9 +780,10 @@ int nuc_supervisor_run(const nuc_worker_conf_t *conf)
 
     nuc_supervisor_loop(&s);
 
+    nuc_roster_remove(&nuc_sys_posix, conf->state);
     nuc_worker_log(NUC_LEVEL_NOTICE, "worker stopped");
-    free(s.children);
     close(s.lock_fd);
+    free(s.file);
 
     return s.status;
 }

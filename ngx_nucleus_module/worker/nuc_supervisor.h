@@ -9,9 +9,11 @@
 #include "nuc_worker_conf.h"
 
 /*
- * In the foreground until SIGTERM, SIGINT or SIGQUIT.  Returns the exit status: 1 when it
- * could not start, or when a child had to be killed.
+ * In the foreground until SIGTERM, SIGINT or SIGQUIT; SIGHUP reads "file" again, SIGUSR1
+ * opens the log anew.  "conf" is what "file" said; it is replaced, and the caller frees
+ * what is there at the end.  Returns the exit status: 1 when it could not start, or when
+ * a child had to be killed.
  */
-int nuc_supervisor_run(const nuc_worker_conf_t *conf);
+int nuc_supervisor_run(const char *file, nuc_worker_conf_t *conf);
 
 #endif /* NUC_SUPERVISOR_H */

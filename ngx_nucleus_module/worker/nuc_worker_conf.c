@@ -35,6 +35,7 @@ static nuc_rc_t nuc_conf_bad(const nuc_conf_reader_t *r, const char *fmt, ...)
 
 static nuc_rc_t nuc_conf_set_state(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_queue(nuc_conf_reader_t *r, void *base);
+static nuc_rc_t nuc_conf_set_error_log(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_queue_path(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_pipeline(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_tenants(nuc_conf_reader_t *r, void *base);
@@ -49,6 +50,7 @@ static nuc_rc_t nuc_conf_set_sink(nuc_conf_reader_t *r, void *base);
 static const nuc_conf_command_t nuc_worker_commands[] = {
     {"state", 0, 0, nuc_conf_set_state},
     {"queue", 1, 0, nuc_conf_set_queue},
+    {"error_log", 0, 0, nuc_conf_set_error_log},
     {"pipeline", 1, 1, nuc_conf_set_pipeline},
     {NULL, 0, 0, NULL},
 };
@@ -280,7 +282,39 @@ static nuc_rc_t nuc_conf_set_filter(const nuc_conf_reader_t *r, nuc_filter_t *fi
 
 static nuc_rc_t nuc_conf_set_state(nuc_conf_reader_t *r, void *base)
 {
-    return nuc_conf_set_dir(r, &((nuc_worker_conf_t *) base)->state);
+    nuc_worker_conf_t *conf = base;
+
+    conf->state_line = r->directive->line;
+
+    return nuc_conf_set_dir(r, &conf->state);
+}
+
+/* FILE or "stderr", and the least level that is logged. */
+static nuc_rc_t nuc_conf_set_error_log(nuc_conf_reader_t *r, void *base)
+{
+    nuc_conf_directive_t first;
+    nuc_conf_reader_t at;
+    nuc_worker_conf_t *conf = base;
+    const nuc_conf_directive_t *d = r->directive;
+
+    if (d->nargs != 1 && d->nargs != 2) {
+        return nuc_conf_bad(r, "invalid number of arguments in \"%s\"", d->name);
+    }
+
+    if (d->nargs == 2 && nuc_worker_log_level(d->args[1], &conf->log_level) != NUC_OK) {
+        return nuc_conf_bad(r, "invalid level \"%s\" in \"%s\"", d->args[1], d->name);
+    }
+
+    if (strcmp(d->args[0], "stderr") == 0) {
+        return NUC_OK;
+    }
+
+    first = *d;
+    first.nargs = 1;
+    at = *r;
+    at.directive = &first;
+
+    return nuc_conf_set_dir(&at, &conf->error_log);
 }
 
 static nuc_rc_t nuc_conf_set_queue(nuc_conf_reader_t *r, void *base)
@@ -311,7 +345,11 @@ static nuc_rc_t nuc_conf_set_queue(nuc_conf_reader_t *r, void *base)
 
 static nuc_rc_t nuc_conf_set_queue_path(nuc_conf_reader_t *r, void *base)
 {
-    return nuc_conf_set_dir(r, &((nuc_worker_conf_t *) base)->queue);
+    nuc_worker_conf_t *conf = base;
+
+    conf->queue_line = r->directive->line;
+
+    return nuc_conf_set_dir(r, &conf->queue);
 }
 
 static nuc_rc_t nuc_conf_set_pipeline(nuc_conf_reader_t *r, void *base)
@@ -679,9 +717,25 @@ void nuc_worker_conf_free(nuc_worker_conf_t *conf)
 
 /* Directories. */
 
+/* Cut the path to that of the directory above. */
+static void nuc_conf_parent(char *path)
+{
+    char *slash;
+
+    slash = strrchr(path, '/');
+
+    if (slash == NULL) {
+        strcpy(path, ".");
+    } else if (slash == path) {
+        path[1] = '\0';
+    } else {
+        *slash = '\0';
+    }
+}
+
 static nuc_rc_t nuc_conf_check_dir(const char *what, const char *path, nuc_err_t *err)
 {
-    char *slash, dir[NUC_PATH_MAX];
+    char dir[NUC_PATH_MAX];
     struct stat st;
 
     snprintf(dir, sizeof(dir), "%s", path);
@@ -693,15 +747,7 @@ static nuc_rc_t nuc_conf_check_dir(const char *what, const char *path, nuc_err_t
                                path);
         }
 
-        slash = strrchr(dir, '/');
-
-        if (slash == NULL) {
-            strcpy(dir, ".");
-        } else if (slash == dir) {
-            dir[1] = '\0';
-        } else {
-            *slash = '\0';
-        }
+        nuc_conf_parent(dir);
     }
 
     if (!S_ISDIR(st.st_mode)) {
@@ -740,12 +786,45 @@ static nuc_rc_t nuc_conf_check_sink(const nuc_pipeline_conf_t *pipeline, nuc_err
     return NUC_OK;
 }
 
+/* It is made at the start, in a directory that must be there. */
+static nuc_rc_t nuc_conf_check_log(const char *file, nuc_err_t *err)
+{
+    char dir[NUC_PATH_MAX];
+    struct stat st;
+
+    if (file == NULL) {
+        return NUC_OK;
+    }
+
+    if (stat(file, &st) == 0) {
+        if (S_ISDIR(st.st_mode) || access(file, W_OK) == -1) {
+            return nuc_err_sys(err, NUC_IO, S_ISDIR(st.st_mode) ? EISDIR : errno,
+                               "error_log \"%s\" cannot be written", file);
+        }
+
+        return NUC_OK;
+    }
+
+    snprintf(dir, sizeof(dir), "%s", file);
+    nuc_conf_parent(dir);
+
+    if (access(dir, W_OK | X_OK) == -1) {
+        return nuc_err_sys(err, NUC_IO, errno, "error_log \"%s\" cannot be made", file);
+    }
+
+    return NUC_OK;
+}
+
 nuc_rc_t nuc_worker_conf_check(const nuc_worker_conf_t *conf, nuc_err_t *err)
 {
     unsigned i;
     nuc_rc_t rc;
 
-    rc = nuc_conf_check_dir("state", conf->state, err);
+    rc = nuc_conf_check_log(conf->error_log, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_conf_check_dir("state", conf->state, err);
+    }
 
     if (rc == NUC_OK) {
         rc = nuc_conf_check_dir("queue", conf->queue, err);
@@ -770,6 +849,58 @@ const nuc_pipeline_conf_t *nuc_worker_conf_pipeline(const nuc_worker_conf_t *con
     }
 
     return NULL;
+}
+
+/* Comparison. */
+
+static int nuc_filter_same(const nuc_filter_t *a, const nuc_filter_t *b)
+{
+    unsigned i;
+
+    if (a->count != b->count) {
+        return 0;
+    }
+
+    for (i = 0; i < a->count; i++) {
+        if (strcmp(a->patterns[i], b->patterns[i]) != 0) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+static int nuc_option_same(const nuc_sink_option_t *option, const void *a, const void *b)
+{
+    const char *x = (const char *) a + option->offset;
+    const char *y = (const char *) b + option->offset;
+
+    if (option->type == NUC_SINK_STRING || option->type == NUC_SINK_DIR) {
+        return strcmp(*(const char *const *) x, *(const char *const *) y) == 0;
+    }
+
+    return *(const uint64_t *) x == *(const uint64_t *) y;
+}
+
+int nuc_pipeline_conf_same(const nuc_pipeline_conf_t *a, const nuc_pipeline_conf_t *b)
+{
+    const nuc_sink_option_t *option;
+
+    /* from_end has had its meaning when the pipeline was registered */
+    if (!nuc_filter_same(&a->tenants, &b->tenants) ||
+        !nuc_filter_same(&a->streams, &b->streams) || a->kinds != b->kinds ||
+        a->batch_size != b->batch_size || a->batch_events != b->batch_events ||
+        a->batch_time != b->batch_time || a->sink != b->sink) {
+        return 0;
+    }
+
+    for (option = a->sink->options; option->name != NULL; option++) {
+        if (!nuc_option_same(option, a->sink_options, b->sink_options)) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 /* Filters. */

@@ -9,6 +9,7 @@
 #include "nuc_err.h"
 #include "nuc_record.h"
 #include "nuc_sink.h"
+#include "nuc_worker_log.h"
 
 #define NUC_WORKER_CONF_DEFAULT  "/etc/nucleus/worker.conf"
 #define NUC_WORKER_STATE_DEFAULT "/var/lib/nucleus"
@@ -33,8 +34,12 @@ typedef struct {
 } nuc_pipeline_conf_t;
 
 typedef struct {
-    const char *state; /* the directory of lock and cursors */
-    const char *queue; /* the directory of the log */
+    const char *state;   /* the directory of lock and cursors */
+    const char *queue;   /* the directory of the log */
+    unsigned state_line; /* where they stand; 0: nowhere */
+    unsigned queue_line;
+    const char *error_log; /* a file; NULL: standard error */
+    nuc_level_t log_level; /* the least that is logged */
     nuc_pipeline_conf_t *pipelines;
     unsigned npipelines;
     nuc_conf_t *tree; /* owns the strings */
@@ -54,6 +59,9 @@ nuc_rc_t nuc_worker_conf_check(const nuc_worker_conf_t *conf, nuc_err_t *err);
 
 const nuc_pipeline_conf_t *nuc_worker_conf_pipeline(const nuc_worker_conf_t *conf,
                                                     const char *name);
+
+/* Would both deliver the same to the same place, in the same batches? */
+int nuc_pipeline_conf_same(const nuc_pipeline_conf_t *a, const nuc_pipeline_conf_t *b);
 
 int nuc_filter_match(const nuc_filter_t *filter, nuc_str_t name);
 

@@ -1,6 +1,10 @@
 /*
  * The worker's log: one JSON object a line on standard error, with time, level, process,
  * pid, msg and further members.  A line is one write.  Contents of events never go here.
+ *
+ * "error_log FILE" puts the file in the place of standard error, as nginx does, so that
+ * what a library or the kernel says of the process goes there too.  All processes of a
+ * worker write to the same file; they share, in memory, its name and the level.
  */
 
 #ifndef NUC_WORKER_LOG_H
@@ -32,6 +36,23 @@ typedef struct {
 /* What "process" says from now on: supervisor, keeper, or a pipeline's name.  Not copied.
  */
 void nuc_worker_log_process(const char *name);
+
+/* NUC_INVALID unless it is the name of a level. */
+nuc_rc_t nuc_worker_log_level(const char *name, nuc_level_t *level);
+
+/*
+ * From now on, in this process and in those forked from it: lines from "least" on, to the
+ * end of "file", which is made if it is not there; NULL: to what standard error was at
+ * first.  The others open it when they are told to reopen.  After an error all goes on
+ * where it went.
+ */
+nuc_rc_t nuc_worker_log_open(const char *file, nuc_level_t least, nuc_err_t *err);
+
+/* Open the file anew, by its name, for it may have been renamed. */
+void nuc_worker_log_reopen(void);
+
+/* This process writes to what standard error was at first; 0 when it does already. */
+int nuc_worker_log_to_console(void);
 
 /* nuc_worker_log(NUC_LEVEL_INFO, "started", NUC_FIELD_TEXT("queue", path)); */
 #define nuc_worker_log(level, ...) nuc_worker_log_(level, __VA_ARGS__, NUC_FIELD_END)

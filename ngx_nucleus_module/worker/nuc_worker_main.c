@@ -2,7 +2,9 @@
  * nucleus-worker: the command line.
  */
 
+#include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +20,9 @@
 typedef enum {
     NUC_DO_RUN = 0,
     NUC_DO_TEST,
+    NUC_DO_SIGNAL,
     NUC_DO_FORGET,
+    NUC_DO_RENAME,
     NUC_DO_FIND,
     NUC_DO_STATUS
 } nuc_command_t;
@@ -26,13 +30,15 @@ typedef enum {
 typedef struct {
     const char *file;
     nuc_command_t command;
-    const char *argument; /* of --forget and --find */
+    const char *argument; /* of the command */
+    const char *second;   /* of --rename */
     int json;
 } nuc_command_line_t;
 
 enum {
     NUC_OPTION_HELP = 256,
     NUC_OPTION_FORGET,
+    NUC_OPTION_RENAME,
     NUC_OPTION_FIND,
     NUC_OPTION_STATUS,
     NUC_OPTION_JSON
@@ -42,6 +48,7 @@ static const struct option nuc_options[] = {
     {"version", no_argument, NULL, 'V'},
     {"help", no_argument, NULL, NUC_OPTION_HELP},
     {"forget", required_argument, NULL, NUC_OPTION_FORGET},
+    {"rename", required_argument, NULL, NUC_OPTION_RENAME},
     {"find", required_argument, NULL, NUC_OPTION_FIND},
     {"status", no_argument, NULL, NUC_OPTION_STATUS},
     {"json", no_argument, NULL, NUC_OPTION_JSON},
@@ -49,21 +56,22 @@ static const struct option nuc_options[] = {
 };
 
 static const char nuc_usage[] =
-    "usage: nucleus-worker [-c FILE] [-t | --status [--json] | --find RID | --forget "
-    "NAME]\n"
+    "usage: nucleus-worker [-c FILE] [-t | -s SIGNAL | --status [--json] | --find RID |\n"
+    "                      --rename OLD NEW | --forget NAME]\n"
     "\n"
     "Carries events from the queue to the stores, in the foreground, until SIGTERM.\n"
     "\n"
-    "  -c FILE        the configuration (default " NUC_WORKER_CONF_DEFAULT ")\n"
-    "  -t             test the configuration and exit\n"
-    "  --status       show the pipelines: counts, positions, lag\n"
-    "  --json         with --status: as JSON\n"
-    "  --find RID     show where the record lies in the log, and the record\n"
-    "  --forget NAME  forget how far the pipeline has come, so that the log is no "
-    "longer\n"
-    "                 kept for it\n"
-    "  -V, --version  show the version\n"
-    "  --help         show this\n";
+    "  -c FILE           the configuration (default " NUC_WORKER_CONF_DEFAULT ")\n"
+    "  -t                test the configuration and exit\n"
+    "  -s SIGNAL         tell the running worker: quit, stop, reload, reopen\n"
+    "  --status          show the pipelines: counts, positions, lag\n"
+    "  --json            with --status: as JSON\n"
+    "  --find RID        show where the record lies in the log, and the record\n"
+    "  --rename OLD NEW  give a registered pipeline another name, with all that it had\n"
+    "  --forget NAME     forget how far the pipeline has come, so that the log is no\n"
+    "                    longer kept for it\n"
+    "  -V, --version     show the version\n"
+    "  --help            show this\n";
 
 static int nuc_fail(const nuc_err_t *err)
 {
@@ -102,19 +110,111 @@ static int nuc_test(const nuc_command_line_t *line)
     return 0;
 }
 
-static nuc_rc_t nuc_forget_locked(const nuc_worker_conf_t *conf, const char *name,
-                                  nuc_err_t *err)
+/* -s */
+
+static const struct {
+    const char *name;
+    int signo;
+} nuc_signals[] = {
+    {"quit", SIGQUIT},   {"stop", SIGTERM}, {"reload", SIGHUP},
+    {"reopen", SIGUSR1}, {NULL, 0},
+};
+
+static int nuc_signal_number(const char *name)
 {
-    int fd;
+    size_t i;
+
+    for (i = 0; nuc_signals[i].name != NULL; i++) {
+        if (strcmp(nuc_signals[i].name, name) == 0) {
+            return nuc_signals[i].signo;
+        }
+    }
+
+    return 0;
+}
+
+/* The configuration was read by now: one that is wrong is not sent off. */
+static nuc_rc_t nuc_signal(const nuc_worker_conf_t *conf, int signo, nuc_err_t *err)
+{
+    long pid;
+    nuc_rc_t rc;
+
+    rc = signo == SIGHUP ? nuc_worker_conf_check(conf, err) : NUC_OK;
+
+    if (rc == NUC_OK) {
+        rc = nuc_state_holder(&nuc_sys_posix, conf->state, &pid, err);
+    }
+
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    if (pid <= 0) {
+        return nuc_err_set(err, NUC_IO, "it is not known which process runs on \"%s\"",
+                           conf->state);
+    }
+
+    if (kill((pid_t) pid, signo) == -1) {
+        return nuc_err_sys(err, NUC_IO, errno, "signal to process %ld failed", pid);
+    }
+
+    return NUC_OK;
+}
+
+/* What changes a registration. */
+
+static nuc_rc_t nuc_lock_state(const nuc_worker_conf_t *conf, int *fd, nuc_err_t *err)
+{
     long holder;
     nuc_rc_t rc;
 
-    rc = nuc_state_lock(&nuc_sys_posix, conf->state, &fd, &holder, err);
+    rc = nuc_state_lock(&nuc_sys_posix, conf->state, fd, &holder, err);
 
     if (rc == NUC_BUSY) {
         nuc_err_set(err, rc, "a worker, process %ld, runs on the state \"%s\"", holder,
                     conf->state);
         nuc_err_hint(err, "stop it first");
+    }
+
+    return rc;
+}
+
+static nuc_rc_t nuc_check_name(const char *name, nuc_err_t *err)
+{
+    if (nuc_name_valid(nuc_str(name))) {
+        return NUC_OK;
+    }
+
+    return nuc_err_set(err, NUC_INVALID, "\"%s\" is not the name of a pipeline", name);
+}
+
+static nuc_rc_t nuc_check_removed(const nuc_worker_conf_t *conf, const char *name,
+                                  const char *hint, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+
+    rc = nuc_check_name(name, err);
+
+    if (rc == NUC_OK && nuc_worker_conf_pipeline(conf, name) != NULL) {
+        rc = nuc_err_set(err, NUC_BUSY, "the pipeline \"%s\" is in the configuration",
+                         name);
+        nuc_err_hint(err, "%s", hint);
+    }
+
+    return rc;
+}
+
+static nuc_rc_t nuc_forget(const nuc_worker_conf_t *conf, const char *name,
+                           nuc_err_t *err)
+{
+    int fd;
+    nuc_rc_t rc;
+
+    rc = nuc_check_removed(conf, name,
+                           "take it out first: the worker would register it again", err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_lock_state(conf, &fd, err);
     }
 
     if (rc != NUC_OK) {
@@ -124,26 +224,6 @@ static nuc_rc_t nuc_forget_locked(const nuc_worker_conf_t *conf, const char *nam
     rc = nuc_state_forget(&nuc_sys_posix, conf->state, name, err);
     nuc_sys_posix.close(&nuc_sys_posix, fd);
 
-    return rc;
-}
-
-static nuc_rc_t nuc_forget(const nuc_worker_conf_t *conf, const char *name,
-                           nuc_err_t *err)
-{
-    nuc_rc_t rc;
-
-    if (!nuc_name_valid(nuc_str(name))) {
-        return nuc_err_set(err, NUC_INVALID, "\"%s\" is not the name of a pipeline",
-                           name);
-    }
-
-    if (nuc_worker_conf_pipeline(conf, name) != NULL) {
-        nuc_err_set(err, NUC_BUSY, "the pipeline \"%s\" is in the configuration", name);
-        nuc_err_hint(err, "take it out first: the worker would register it again");
-        return NUC_BUSY;
-    }
-
-    rc = nuc_forget_locked(conf, name, err);
     if (rc != NUC_OK) {
         return rc;
     }
@@ -155,6 +235,39 @@ static nuc_rc_t nuc_forget(const nuc_worker_conf_t *conf, const char *name,
            name);
 
     return NUC_OK;
+}
+
+static nuc_rc_t nuc_rename(const nuc_worker_conf_t *conf, const char *from,
+                           const char *to, nuc_err_t *err)
+{
+    int fd;
+    nuc_rc_t rc;
+
+    rc = nuc_check_removed(
+        conf, from, "rename it there first: the worker would register the old name again",
+        err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_check_name(to, err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_lock_state(conf, &fd, err);
+    }
+
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_state_rename(&nuc_sys_posix, conf->state, from, to, err);
+    nuc_sys_posix.close(&nuc_sys_posix, fd);
+
+    if (rc == NUC_OK) {
+        printf("The pipeline \"%s\" is \"%s\" from now on, and goes on where it was.\n",
+               from, to);
+    }
+
+    return rc;
 }
 
 static int nuc_do(const nuc_command_line_t *line)
@@ -172,6 +285,12 @@ static int nuc_do(const nuc_command_line_t *line)
     status = 0;
 
     switch (line->command) {
+    case NUC_DO_SIGNAL:
+        rc = nuc_signal(&conf, nuc_signal_number(line->argument), &err);
+        break;
+    case NUC_DO_RENAME:
+        rc = nuc_rename(&conf, line->argument, line->second, &err);
+        break;
     case NUC_DO_FORGET:
         rc = nuc_forget(&conf, line->argument, &err);
         break;
@@ -182,7 +301,7 @@ static int nuc_do(const nuc_command_line_t *line)
         rc = nuc_status_print(&conf, line->json, stdout, &err);
         break;
     default:
-        status = nuc_supervisor_run(&conf);
+        status = nuc_supervisor_run(line->file, &conf);
     }
 
     nuc_worker_conf_free(&conf);
@@ -196,7 +315,7 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
     int c;
     nuc_command_t command;
 
-    while ((c = getopt_long(argc, argv, "c:tV", nuc_options, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "c:ts:V", nuc_options, NULL)) != -1) {
         command = NUC_DO_RUN;
 
         switch (c) {
@@ -206,6 +325,10 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
         case 't':
             command = NUC_DO_TEST;
             break;
+        case 's':
+            command = NUC_DO_SIGNAL;
+            line->argument = optarg;
+            break;
         case 'V':
             printf("nucleus-worker " NUC_WORKER_VERSION "\n");
             return 1;
@@ -214,6 +337,10 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
             return 1;
         case NUC_OPTION_FORGET:
             command = NUC_DO_FORGET;
+            line->argument = optarg;
+            break;
+        case NUC_OPTION_RENAME:
+            command = NUC_DO_RENAME;
             line->argument = optarg;
             break;
         case NUC_OPTION_FIND:
@@ -241,6 +368,21 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
         }
 
         line->command = command;
+    }
+
+    if (line->command == NUC_DO_RENAME) {
+        if (optind == argc) {
+            fputs("nucleus-worker: --rename takes two names\n", stderr);
+            return 3;
+        }
+
+        line->second = argv[optind++];
+    }
+
+    if (line->command == NUC_DO_SIGNAL && nuc_signal_number(line->argument) == 0) {
+        fprintf(stderr, "nucleus-worker: \"%s\" is not quit, stop, reload or reopen\n",
+                line->argument);
+        return 3;
     }
 
     if (optind < argc) {

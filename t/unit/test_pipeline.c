@@ -659,6 +659,86 @@ static void test_forget(void)
     }
 }
 
+static int is_registered(const char *name)
+{
+    char dir[NUC_PATH_MAX];
+    nuc_err_t err;
+    nuc_commit_t commit;
+    nuc_rc_t rc;
+
+    if (nuc_state_pipeline_dir(dir, "state", name, &err) != NUC_OK) {
+        die(err.message);
+    }
+
+    nuc_commit_init(&commit);
+    rc = nuc_commit_read(&nuc_sys_posix, dir, &commit, &err);
+
+    if (rc == NUC_OK && commit.counts.read != RECORDS) {
+        ok(0, "%s has read what was read: %llu", name,
+           (unsigned long long) commit.counts.read);
+    }
+
+    nuc_commit_free(&commit);
+
+    return rc == NUC_OK;
+}
+
+/* The power goes at each operation of a rename, and behind it. */
+static void test_rename(void)
+{
+    char image[NUC_PATH_MAX];
+    int renamed, back = 0, wrong = 0, skipped;
+    unsigned n, before, seed;
+    sim_t *sim;
+    nuc_err_t err;
+    run_t run = {.sys = &nuc_sys_posix};
+
+    join(image, top, "image");
+
+    /* it has five operations; the last time nothing stops it, but a sync is left out */
+    for (n = 1; n <= 7; n++) {
+        for (seed = 0; seed < 8; seed++) {
+            skipped = n == 7;
+            begin("run");
+            sim = simulate("run");
+
+            if (run_all(sim, 0) != NUC_OK) {
+                die("a pipeline has run");
+            }
+
+            before = sim_operations(sim);
+            sim_skip_site(sim, skipped ? "state-rename" : NULL);
+            sim_stop_at(sim, skipped ? 0 : before + n);
+            renamed =
+                nuc_state_rename(sim_sys(sim), "state", "store", "new", &err) == NUC_OK;
+
+            sim_kill(sim);
+            sim_remove_tree(image);
+            sim_image(sim, image, seed);
+            sim_destroy(sim);
+            enter("image");
+
+            wrong += is_registered("store") == is_registered("new");
+            back += renamed && is_registered("store");
+
+            if (!skipped && back > 0) {
+                ok(0, "a rename that was done stays, operation %u, seed %u", n, seed);
+                return;
+            }
+        }
+    }
+
+    is_int(wrong, 0, "the pipeline has the one name or the other");
+    ok(back > 0, "without the sync \"state-rename\" a rename is undone");
+
+    begin("run");
+    is_int(run_registered(&run), NUC_OK, "a registered pipeline");
+    is_int(nuc_state_rename(&nuc_sys_posix, "state", "nobody", "new", &err),
+           NUC_NOT_FOUND, "%s", err.message);
+    is_int(nuc_state_rename(&nuc_sys_posix, "state", "store", "store", &err), NUC_BUSY,
+           "%s", err.message);
+}
+
 /* Without the simulator: what a pipeline reads, and when it commits. */
 
 typedef struct {
@@ -933,6 +1013,7 @@ int main(void)
     test_power(total);
     test_sites(total);
     test_forget();
+    test_rename();
 
     if (chdir("/") == 0) {
         sim_remove_tree(top);
