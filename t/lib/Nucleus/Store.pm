@@ -53,7 +53,7 @@ sub event {
         or return;
     my %event = (data => $data, line => $line);
 
-    while ($head =~ /\G,?"(\w+)":"((?:[^"\\]|\\.)*)"/gc) {
+    while ($head =~ /\G,?"(\w+)":"([^"\\]*+(?:\\.[^"\\]*+)*+)"/gc) {
         my ($name, $value) = ($1, $2);
         return if exists $event{$name};
         $event{$name} = $value =~ /\\/ ? _unescape($value) : $value;
