@@ -8,6 +8,8 @@
  *     sync-slow     they take 300 ms
  *     space-none    writes and allocations fail with ENOSPC, statvfs says that nothing is free
  *     clock-hour    it is an hour later
+ *     clock-back    it is an hour earlier
+ *     clock-run     the monotonic clock is an hour later, which no clock may do: time passes quickly
  *
  * Each call that was made to suffer is noted by one byte in the file "<control>.hits".
  */
@@ -177,7 +179,19 @@ int clock_gettime(clockid_t clock, struct timespec *ts)
 
     rc = FAULT_NEXT(clock_gettime)(clock, ts);
 
-    if (rc == 0 && clock == CLOCK_REALTIME && fault_said("clock-hour")) {
+    if (rc != 0) {
+        return rc;
+    }
+
+    if (clock == CLOCK_REALTIME && fault_said("clock-hour")) {
+        ts->tv_sec += 3600;
+    }
+
+    if (clock == CLOCK_REALTIME && fault_said("clock-back")) {
+        ts->tv_sec -= 3600;
+    }
+
+    if (clock == CLOCK_MONOTONIC && fault_said("clock-run")) {
         ts->tv_sec += 3600;
     }
 
