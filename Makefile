@@ -228,6 +228,13 @@ torture:
 	@$(MAKE) -j$(JOBS) all
 	NUCLEUS_TORTURE=full $(PROVE) -v t/torture.t
 
+## backlog: the worker comes to a log of 10 GB; as much must be free below TMPDIR
+.PHONY: backlog
+backlog:
+	@$(deps) test
+	@$(MAKE) -j$(JOBS) all
+	NUCLEUS_BACKLOG=10g $(PROVE) -v t/worker_backlog.t
+
 ## bench: requests per second and CPU time per request, beside nginx's "return 204"
 .PHONY: bench
 bench:
