@@ -23,13 +23,7 @@ END
 );
 
 my $dir = $t->dir;
-my ($status, $out) = $t->run([
-    qw(openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost),
-    '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', "$dir/key.pem", '-out', "$dir/cert.pem"
-]);
-is($status, 0, 'a certificate') or diag($out);
-chmod 0644, "$dir/key.pem";
-
+$t->make_certificate;
 $t->start;
 
 my $url = 'https://127.0.0.1:' . $t->port2;
@@ -65,7 +59,7 @@ sub s_client {
 
 my @json = ('-H', 'Content-Type: application/json');
 
-($status) = $t->run([ qw(curl -s -m 30), "$url/health" ]);
+my ($status) = $t->run([ qw(curl -s -m 30), "$url/health" ]);
 isnt($status, 0, 'the certificate is not one that anybody trusts');
 
 my ($code, $http, $body) = curl("$url/health");
