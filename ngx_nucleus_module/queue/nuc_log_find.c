@@ -28,7 +28,7 @@ static nuc_rc_t nuc_find_by_walk(nuc_scan_t *scan, const char *dir,
     for (;;) {
         rc = nuc_scan_frame(scan, &frame, err);
 
-        if (rc == NUC_CORRUPT) {
+        if (rc == NUC_CORRUPT || rc == NUC_NOT_FOUND) {
             rc = nuc_scan_resync(scan, 1, UINT64_MAX, &frame, err);
         }
 

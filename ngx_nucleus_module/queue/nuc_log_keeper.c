@@ -50,6 +50,8 @@ struct nuc_log_keeper_s {
     char segment_path[NUC_PATH_MAX];
     uint64_t published; /* by its head */
     uint64_t closed;    /* by its head */
+    unsigned indexed;   /* segments that got an index in this round */
+    uint64_t records;   /* in them */
     nuc_scan_t scan;
 };
 
@@ -307,8 +309,11 @@ static size_t nuc_keeper_finished(nuc_log_keeper_t *keeper,
 static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
                                        nuc_keeper_writer_t *writer, nuc_err_t *err)
 {
-    size_t i, finished, sealed = 0;
+    size_t i, finished;
     nuc_rc_t rc;
+
+    keeper->indexed = 0;
+    keeper->records = 0;
 
     rc = nuc_log_writer_path(keeper->dir, &writer->id, keeper->path, err);
     if (rc != NUC_OK) {
@@ -342,14 +347,15 @@ static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
         }
 
         writer->sealed = keeper->segments.firsts[i];
-        sealed++;
     }
 
     if (writer->dead) {
         writer->settled = 1;
 
-        if (sealed > 0) {
-            nuc_keeper_report(keeper, NUC_LOG_ADOPTED, writer, 0, sealed, 0,
+        /* one whose segments have their indexes was recovered before this process began
+         */
+        if (keeper->indexed > 0) {
+            nuc_keeper_report(keeper, NUC_LOG_ADOPTED, writer, 0, keeper->records, 0,
                               keeper->path);
         }
     }
@@ -454,6 +460,8 @@ static nuc_rc_t nuc_keeper_seal_to(nuc_log_keeper_t *keeper, nuc_keeper_writer_t
     nuc_index_builder_free(builder);
 
     if (rc == NUC_OK) {
+        keeper->indexed++;
+        keeper->records += summary->records;
         nuc_keeper_report(keeper, NUC_LOG_SEALED, writer, summary->first,
                           summary->records, summary->length, keeper->segment_path);
     }

@@ -28,6 +28,7 @@ typedef struct {
     nuc_log_head_t *head; /* mapped; NULL when there is no whole one */
     nuc_scan_t scan;      /* closed when the position has no segment */
     uint64_t limit;       /* of the segment; as of the last look */
+    uint64_t damaged;     /* offset in it of what was told last; 0: nothing */
     uint64_t
         successor; /* first sequence of the next segment; 0: none as of the last look */
     int seen;      /* in the listing of this refresh */
@@ -298,23 +299,12 @@ nuc_rc_t nuc_log_reader_next(nuc_log_reader_t *reader, nuc_record_t *record,
     return rc == NUC_OK ? NUC_AGAIN : rc;
 }
 
-/* Damage: pass over it to the next whole frame, or to the limit. */
-static nuc_rc_t nuc_source_pass_damage(nuc_log_source_t *source, uint64_t *lost,
-                                       nuc_err_t *err)
+/* What is missing from offset "from" on, up to the sequence "next", where the scan is. */
+static nuc_rc_t nuc_source_lost(nuc_log_source_t *source, uint64_t from, uint64_t next,
+                                uint64_t *lost, nuc_err_t *err)
 {
-    uint64_t next, from = source->scan.offset;
-    nuc_rc_t rc;
-    nuc_frame_t frame;
     nuc_log_position_t *position = &source->position;
 
-    rc = nuc_scan_resync(&source->scan, position->sequence, source->limit, &frame, err);
-
-    if (rc != NUC_OK && rc != NUC_NOT_FOUND) {
-        source->scan.offset = from;
-        return rc;
-    }
-
-    next = rc == NUC_OK ? frame.header.sequence : source->limit;
     *lost = next - position->sequence;
     position->sequence = next;
     position->offset = source->scan.offset;
@@ -325,6 +315,40 @@ static nuc_rc_t nuc_source_pass_damage(nuc_log_source_t *source, uint64_t *lost,
         "are lost",
         (unsigned long long) position->segment, source->path, (unsigned long long) from,
         (unsigned long long) *lost);
+}
+
+/*
+ * Damage: pass over it to the next whole frame, or to the limit.  The scan then stays
+ * where it is, since the frames beyond the limit, which are to be read when it moves, lie
+ * anywhere behind; so damage may be met twice, and is told once.
+ */
+static nuc_rc_t nuc_source_pass_damage(nuc_log_source_t *source, uint64_t *lost,
+                                       nuc_err_t *err)
+{
+    uint64_t next, from = source->scan.offset;
+    nuc_rc_t rc;
+    nuc_frame_t frame;
+
+    rc = nuc_scan_resync(&source->scan, source->position.sequence, source->limit, &frame,
+                         err);
+
+    if (rc != NUC_OK) {
+        source->scan.offset = from;
+    }
+
+    if (rc != NUC_OK && rc != NUC_NOT_FOUND) {
+        return rc;
+    }
+
+    next = rc == NUC_OK ? frame.header.sequence : source->limit;
+
+    if (from == source->damaged && next == source->position.sequence) {
+        return NUC_OK;
+    }
+
+    source->damaged = from;
+
+    return nuc_source_lost(source, from, next, lost, err);
 }
 
 static nuc_rc_t nuc_source_next(nuc_log_reader_t *reader, nuc_log_source_t *source,
@@ -347,12 +371,23 @@ static nuc_rc_t nuc_source_next(nuc_log_reader_t *reader, nuc_log_source_t *sour
         rc = nuc_scan_frame(&source->scan, &frame, err);
 
         if (rc == NUC_CORRUPT || rc == NUC_NOT_FOUND ||
-            (rc == NUC_OK && frame.header.sequence > position->sequence)) {
-            return nuc_source_pass_damage(source, lost, err);
+            (rc == NUC_OK && frame.header.sequence >= source->limit)) {
+            rc = nuc_source_pass_damage(source, lost, err);
+            if (rc != NUC_OK) {
+                return rc;
+            }
+
+            continue;
         }
 
         if (rc != NUC_OK) {
             return rc;
+        }
+
+        if (frame.header.sequence > position->sequence) {
+            /* whole, so it is read next; what should stand before it is gone */
+            return nuc_source_lost(source, frame.offset, frame.header.sequence, lost,
+                                   err);
         }
 
         nuc_scan_pass(&source->scan, &frame);
@@ -480,7 +515,8 @@ static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint6
         scan->offset = position->offset;
     }
 
-    end = scan->header_valid ? scan->header.prev_end : first;
+    end = scan->header_valid && scan->header.prev_end < first ? scan->header.prev_end
+                                                              : first;
 
     if (first > position->sequence) {
         *lost = end > position->sequence ? end - position->sequence : 0;
@@ -489,6 +525,7 @@ static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint6
 
     position->segment = first;
     position->offset = scan->offset;
+    source->damaged = 0;
 
     if (*lost > 0) {
         return nuc_err_set(
