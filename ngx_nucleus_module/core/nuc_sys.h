@@ -36,6 +36,12 @@ struct nuc_sys_s {
     int (*fdatasync)(const nuc_sys_t *sys, int fd, const char *site);
     int (*fsync)(const nuc_sys_t *sys, int fd, const char *site);
 
+    /*
+     * Hand what was written there to the device, and wait until it has taken it.  Nothing
+     * is durable by that; but an error that this tells, the next sync may not tell again.
+     */
+    int (*write_out)(const nuc_sys_t *sys, int fd, off_t offset, off_t len);
+
     int (*ftruncate)(const nuc_sys_t *sys, int fd, off_t len);
     int (*fallocate)(const nuc_sys_t *sys, int fd, int mode, off_t offset, off_t len);
     int (*fstat)(const nuc_sys_t *sys, int fd, struct stat *st);

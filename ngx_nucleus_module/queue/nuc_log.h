@@ -20,6 +20,7 @@ typedef struct {
     uint64_t segment_size; /* bytes after which a new segment begins */
     uint64_t max_pending;  /* bytes that may wait for the disk; over it: NUC_FULL */
     unsigned tick_ms;      /* how often room and health are looked at; 0: 1000 */
+    uint64_t stride;       /* bytes of a group that the device gets at a time; 0: 512k */
     const nuc_sys_t *sys;  /* must outlive the queue */
 } nuc_log_options_t;
 

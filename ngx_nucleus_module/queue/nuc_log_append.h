@@ -10,12 +10,14 @@
 #define NUC_LOG_APPEND_H
 
 #include "nuc_buf.h"
+#include "nuc_log.h"
 #include "nuc_log_file.h"
 
 typedef struct {
     const nuc_sys_t *sys;
     const char *dir;       /* of the queue; the caller's */
     uint64_t segment_size; /* bytes after which a new segment begins */
+    uint64_t stride;       /* bytes of a group that the device gets at a time */
 
     nuc_uuid_source_t uuids;
     nuc_uuid_t writer;
@@ -31,8 +33,7 @@ typedef struct {
     uint64_t synced;  /* µs that the sync of the last group took */
 } nuc_append_t;
 
-void nuc_append_init(nuc_append_t *a, const nuc_sys_t *sys, const char *dir,
-                     uint64_t segment_size);
+void nuc_append_init(nuc_append_t *a, const nuc_log_options_t *options, const char *dir);
 
 /* Make the writer's directory; a group or a probe does it too, if this has failed. */
 nuc_rc_t nuc_append_start(nuc_append_t *a, nuc_err_t *err);

@@ -390,7 +390,7 @@ nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
     }
 
     strcpy(log->dir, options->dir);
-    nuc_append_init(&log->append, log->sys, log->dir, options->segment_size);
+    nuc_append_init(&log->append, options, log->dir);
     log->done_end = &log->done;
     nuc_group_init(&log->gather);
     nuc_group_init(&log->flight);

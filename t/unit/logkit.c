@@ -79,6 +79,7 @@ nuc_log_options_t kit_options(const nuc_sys_t *sys, const char *dir)
         .segment_size = 16384,
         .max_pending = 8u << 20,
         .tick_ms = 20,
+        .stride = 1024,
         .sys = sys,
     };
 }

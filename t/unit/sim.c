@@ -401,6 +401,24 @@ static int sim_ftruncate(const nuc_sys_t *sys, int fd, off_t len)
     return rc;
 }
 
+/* Promises nothing, so it keeps nothing. */
+static int sim_write_out(const nuc_sys_t *sys, int fd, off_t offset, off_t len)
+{
+    sim_t *sim = (sim_t *) sys;
+
+    (void) fd;
+    (void) offset;
+    (void) len;
+
+    if (sim_begin(sim)) {
+        return -1;
+    }
+
+    sim_end(sim);
+
+    return 0;
+}
+
 /* Only ever used to reserve blocks, which changes nothing that can be read. */
 static int sim_fallocate(const nuc_sys_t *sys, int fd, int mode, off_t offset, off_t len)
 {
@@ -711,6 +729,7 @@ sim_t *sim_create(const char *dir)
         .pwrite = sim_pwrite,
         .fdatasync = sim_sync,
         .fsync = sim_sync,
+        .write_out = sim_write_out,
         .ftruncate = sim_ftruncate,
         .fallocate = sim_fallocate,
         .fstat = sim_fstat,

@@ -770,9 +770,10 @@ static void test_every_failure(void)
     sim_t *sim;
     tally_t tally;
 
-    for (e = 0; e < 6; e++) {
+    /* two errors, whole and short writes, once and three times; then in strides */
+    for (e = 0; e < 8; e++) {
         finished = 0;
-        length = e < 4 ? 1 : 3;
+        length = e == 4 || e == 5 ? 3 : 1;
 
         for (n = 1; !finished && n < 200; n++) {
             kit_temp_dir(dir);
@@ -785,6 +786,7 @@ static void test_every_failure(void)
             sim_fail_at(sim, n, length, errors[e % 2]);
             options = kit_options(sim_sys(sim), dir);
             options.segment_size = 4096;
+            options.stride = e >= 6 ? 128 : 1 << 20;
             queue = open_queue(&options);
 
             for (g = 0; g < 12; g++) {
