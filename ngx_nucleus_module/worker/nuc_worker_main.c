@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "nuc_adopt.h"
 #include "nuc_process.h"
 #include "nuc_state.h"
 #include "nuc_status.h"
@@ -24,14 +26,16 @@ typedef enum {
     NUC_DO_FORGET,
     NUC_DO_RENAME,
     NUC_DO_FIND,
+    NUC_DO_ADOPT,
     NUC_DO_STATUS
 } nuc_command_t;
 
 typedef struct {
     const char *file;
     nuc_command_t command;
-    const char *argument; /* of the command */
-    const char *second;   /* of --rename */
+    const char *argument;  /* of the command */
+    const char *second;    /* of --rename */
+    const char *old_state; /* of --adopt */
     int json;
 } nuc_command_line_t;
 
@@ -40,6 +44,8 @@ enum {
     NUC_OPTION_FORGET,
     NUC_OPTION_RENAME,
     NUC_OPTION_FIND,
+    NUC_OPTION_ADOPT,
+    NUC_OPTION_WITH_STATE,
     NUC_OPTION_STATUS,
     NUC_OPTION_JSON
 };
@@ -50,6 +56,8 @@ static const struct option nuc_options[] = {
     {"forget", required_argument, NULL, NUC_OPTION_FORGET},
     {"rename", required_argument, NULL, NUC_OPTION_RENAME},
     {"find", required_argument, NULL, NUC_OPTION_FIND},
+    {"adopt", required_argument, NULL, NUC_OPTION_ADOPT},
+    {"with-state", required_argument, NULL, NUC_OPTION_WITH_STATE},
     {"status", no_argument, NULL, NUC_OPTION_STATUS},
     {"json", no_argument, NULL, NUC_OPTION_JSON},
     {NULL, 0, NULL, 0},
@@ -57,6 +65,7 @@ static const struct option nuc_options[] = {
 
 static const char nuc_usage[] =
     "usage: nucleus-worker [-c FILE] [-t | -s SIGNAL | --status [--json] | --find RID |\n"
+    "                      --adopt DIR [--with-state DIR] [--json] |\n"
     "                      --rename OLD NEW | --forget NAME]\n"
     "\n"
     "Carries events from the queue to the stores, in the foreground, until SIGTERM.\n"
@@ -65,8 +74,11 @@ static const char nuc_usage[] =
     "  -t                test the configuration and exit\n"
     "  -s SIGNAL         tell the running worker: quit, stop, reload, reopen\n"
     "  --status          show the pipelines: counts, positions, lag\n"
-    "  --json            with --status: as JSON\n"
+    "  --json            with --status and --adopt: as JSON\n"
     "  --find RID        show where the record lies in the log, and the record\n"
+    "  --adopt DIR       take the queue directory of a dead host into the queue\n"
+    "  --with-state DIR  with --adopt: the dead worker's state; what its pipelines have\n"
+    "                    delivered those of the same name do not deliver again\n"
     "  --rename OLD NEW  give a registered pipeline another name, with all that it had\n"
     "  --forget NAME     forget how far the pipeline has come, so that the log is no\n"
     "                    longer kept for it\n"
@@ -270,6 +282,95 @@ static nuc_rc_t nuc_rename(const nuc_worker_conf_t *conf, const char *from,
     return rc;
 }
 
+/* --adopt */
+
+static void nuc_adopt_json(void *ctx, const nuc_adopt_report_t *report)
+{
+    static const char *const names[] = {
+        [NUC_ADOPT_POSITIONS] = "positions",
+        [NUC_ADOPT_UNKNOWN] = "unknown-pipeline",
+        [NUC_ADOPT_BEGUN] = "begun",
+        [NUC_ADOPT_MOVED] = "moved",
+        [NUC_ADOPT_COPIED] = "copied",
+        [NUC_ADOPT_FINISHED] = "finished",
+        [NUC_ADOPT_QUARANTINED] = "quarantined",
+    };
+
+    (void) ctx;
+    printf("{\"event\":\"%s\",\"name\":\"%s\",\"count\":%" PRIu64 ",\"bytes\":%" PRIu64
+           "}\n",
+           names[report->event], report->name, report->count, report->bytes);
+    fflush(stdout);
+}
+
+static void nuc_adopt_text(void *ctx, const nuc_adopt_report_t *report)
+{
+    (void) ctx;
+
+    switch (report->event) {
+    case NUC_ADOPT_POSITIONS:
+        printf("pipeline %s: its position in %" PRIu64 " writers is taken over\n",
+               report->name, report->count);
+        break;
+    case NUC_ADOPT_UNKNOWN:
+        printf("pipeline %s is not registered here: its positions are not used\n",
+               report->name);
+        break;
+    case NUC_ADOPT_BEGUN:
+        printf("writer %s: %" PRIu64 " segments, copying %" PRIu64 " bytes\n",
+               report->name, report->count, report->bytes);
+        break;
+    case NUC_ADOPT_MOVED:
+    case NUC_ADOPT_COPIED:
+    case NUC_ADOPT_FINISHED:
+        printf("writer %s: %" PRIu64 " segments, %" PRIu64 " bytes %s\n", report->name,
+               report->count, report->bytes,
+               report->event == NUC_ADOPT_MOVED    ? "moved"
+               : report->event == NUC_ADOPT_COPIED ? "copied"
+                                                   : "left, of what was adopted before");
+        break;
+    case NUC_ADOPT_QUARANTINED:
+        printf("quarantine: %s\n", report->name);
+        break;
+    }
+
+    fflush(stdout);
+}
+
+static nuc_rc_t nuc_adopt_command(const nuc_worker_conf_t *conf,
+                                  const nuc_command_line_t *line, nuc_err_t *err)
+{
+    int fd;
+    nuc_rc_t rc;
+    nuc_adopt_options_t options = {
+        .sys = &nuc_sys_posix,
+        .from = line->argument,
+        .queue = conf->queue,
+        .state = conf->state,
+        .old_state = line->old_state,
+        .report = line->json ? nuc_adopt_json : nuc_adopt_text,
+    };
+
+    fd = -1;
+    rc = line->old_state != NULL ? nuc_lock_state(conf, &fd, err) : NUC_OK;
+
+    if (rc == NUC_OK) {
+        rc = nuc_adopt(&options, err);
+    }
+
+    if (fd != -1) {
+        nuc_sys_posix.close(&nuc_sys_posix, fd);
+    }
+
+    if (rc == NUC_OK && !line->json) {
+        printf("\"%s\" is adopted: %s\n", line->argument,
+               line->old_state != NULL ? "what its pipelines had not delivered will be"
+                                       : "all that it held will be delivered");
+    }
+
+    return rc;
+}
+
 static int nuc_do(const nuc_command_line_t *line)
 {
     int status;
@@ -296,6 +397,9 @@ static int nuc_do(const nuc_command_line_t *line)
         break;
     case NUC_DO_FIND:
         rc = nuc_status_find(&conf, line->argument, stdout, &err);
+        break;
+    case NUC_DO_ADOPT:
+        rc = nuc_adopt_command(&conf, line, &err);
         break;
     case NUC_DO_STATUS:
         rc = nuc_status_print(&conf, line->json, stdout, &err);
@@ -347,6 +451,13 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
             command = NUC_DO_FIND;
             line->argument = optarg;
             break;
+        case NUC_OPTION_ADOPT:
+            command = NUC_DO_ADOPT;
+            line->argument = optarg;
+            break;
+        case NUC_OPTION_WITH_STATE:
+            line->old_state = optarg;
+            break;
         case NUC_OPTION_STATUS:
             command = NUC_DO_STATUS;
             break;
@@ -390,8 +501,13 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
         return 3;
     }
 
-    if (line->json && line->command != NUC_DO_STATUS) {
-        fputs("nucleus-worker: --json goes with --status\n", stderr);
+    if (line->json && line->command != NUC_DO_STATUS && line->command != NUC_DO_ADOPT) {
+        fputs("nucleus-worker: --json goes with --status or --adopt\n", stderr);
+        return 3;
+    }
+
+    if (line->old_state != NULL && line->command != NUC_DO_ADOPT) {
+        fputs("nucleus-worker: --with-state goes with --adopt\n", stderr);
         return 3;
     }
 
