@@ -202,6 +202,13 @@ test:
 prove:
 	$(PROVE) -j2 $(UNIT_TESTS) $(sort $(wildcard t/*.t))
 
+## stable: the tests with the newest stable nginx, HTTP/3 included; fetches and builds it
+.PHONY: stable
+stable:
+	@$(deps) test
+	@src=$$(tools/nginx-source stable) && $(MAKE) DEPS=no NGINX_BUILD=yes NGINX_SRC="$$src" B=build-stable $(STABLE)
+STABLE ?= test
+
 ## asan: the tests with address and leak sanitizer in nginx, module, worker and unit tests
 .PHONY: asan
 asan:

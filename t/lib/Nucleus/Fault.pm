@@ -16,11 +16,7 @@ sub new {
     my ($class, $t) = @_;
 
     my $self = bless { t => $t, control => $t->dir . '/fault' }, $class;
-    my $so = $t->dir . '/fault.so';
-    my $cc = $ENV{CC} // 'cc';
-    my ($status, $out) = $t->run(
-        [ $cc, qw(-O1 -Wall -Werror -fPIC -shared -o), $so, dirname(__FILE__) . '/fault.c', '-ldl' ]);
-    die "$cc failed: $out\n" if $status != 0;
+    my $so = $t->preload(dirname(__FILE__) . '/fault.c');
 
     # the sanitizer's own library need not come first: fault.c calls the next one
     my $asan = join ':', grep { length } $ENV{ASAN_OPTIONS} // '', 'verify_asan_link_order=0';

@@ -262,6 +262,18 @@ sub make_certificate {
     chmod 0644, "$self->{dir}/key.pem";
 }
 
+# A source file as a library to preload; its path.
+sub preload {
+    my ($self, $source) = @_;
+
+    my $so = "$self->{dir}/" . basename($source, '.c') . '.so';
+    my $cc = $ENV{CC} // 'cc';
+    my ($status, $out) = $self->run([ $cc, qw(-O1 -Wall -Werror -fPIC -shared -o), $so, $source, '-ldl' ]);
+    die "$cc failed: $out\n" if $status != 0;
+
+    return $so;
+}
+
 # ---- ports
 
 # A port that no other test of this machine takes: a socket of that name in Linux's abstract name
