@@ -230,6 +230,33 @@ nuc_rc_t nuc_sys_write_all(const nuc_sys_t *sys, int fd, const void *data, size_
     return NUC_OK;
 }
 
+nuc_rc_t nuc_sys_write_paced(const nuc_sys_t *sys, int fd, const void *data, size_t len,
+                             off_t offset, size_t stride, nuc_err_t *err)
+{
+    size_t n;
+    nuc_rc_t rc;
+    const uint8_t *p = data;
+
+    if (len <= stride) {
+        return nuc_sys_write_all(sys, fd, data, len, offset, err);
+    }
+
+    for (/* void */; len > 0; len -= n, p += n, offset += (off_t) n) {
+        n = len < stride ? len : stride;
+
+        rc = nuc_sys_write_all(sys, fd, p, n, offset, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+
+        if (sys->write_out(sys, fd, offset, (off_t) n) == -1) {
+            return nuc_err_sys(err, NUC_UNKNOWN, errno, "write failed");
+        }
+    }
+
+    return NUC_OK;
+}
+
 nuc_rc_t nuc_sys_read_all(const nuc_sys_t *sys, int fd, void *data, size_t len,
                           off_t offset, size_t *got, nuc_err_t *err)
 {

@@ -69,6 +69,21 @@ extern const nuc_sys_t nuc_sys_posix;
 nuc_rc_t nuc_sys_write_all(const nuc_sys_t *sys, int fd, const void *data, size_t len,
                            off_t offset, nuc_err_t *err);
 
+/*
+ * The same for what a sync is to follow, handed to the device "stride" bytes at a time:
+ * what one sync finds to write, the syncs of others wait for, on most file systems and
+ * devices.  NUC_UNKNOWN: the device did not take it, and a sync that succeeds means
+ * nothing any more.
+ */
+nuc_rc_t nuc_sys_write_paced(const nuc_sys_t *sys, int fd, const void *data, size_t len,
+                             off_t offset, size_t stride, nuc_err_t *err);
+
+/*
+ * A stride that keeps a small sync beside large ones waiting for about a millisecond
+ * more, and costs the large ones nothing that could be measured.
+ */
+#define NUC_SYS_STRIDE (512u << 10)
+
 /* Up to "len" bytes, past interruptions; *got is less only at the end of the file. */
 nuc_rc_t nuc_sys_read_all(const nuc_sys_t *sys, int fd, void *data, size_t len,
                           off_t offset, size_t *got, nuc_err_t *err);

@@ -9,20 +9,11 @@
 #include "nuc_time.h"
 
 static void nuc_append_seal_frames(nuc_append_t *a, const nuc_buf_t *frames);
-static nuc_rc_t nuc_append_write(nuc_append_t *a, const nuc_buf_t *frames,
-                                 nuc_err_t *err);
 static nuc_rc_t nuc_append_sync(nuc_append_t *a, nuc_err_t *err);
 static nuc_rc_t nuc_append_take_back(nuc_append_t *a, nuc_rc_t rc);
 static nuc_rc_t nuc_append_open_segment(nuc_append_t *a, nuc_err_t *err);
 static void nuc_append_close_segment(nuc_append_t *a);
 static void nuc_append_release(nuc_append_t *a);
-
-/*
- * What one sync finds to write, the syncs of the other writers wait for, on most file
- * systems and devices: 512 KB keeps a small group beside large ones waiting for about a
- * millisecond more, and costs the large ones nothing that could be measured.
- */
-#define NUC_APPEND_STRIDE (512u << 10)
 
 void nuc_append_init(nuc_append_t *a, const nuc_log_options_t *options, const char *dir)
 {
@@ -31,7 +22,7 @@ void nuc_append_init(nuc_append_t *a, const nuc_log_options_t *options, const ch
     a->sys = options->sys;
     a->dir = dir;
     a->segment_size = options->segment_size;
-    a->stride = options->stride != 0 ? options->stride : NUC_APPEND_STRIDE;
+    a->stride = options->stride != 0 ? options->stride : NUC_SYS_STRIDE;
     a->lock_fd = -1;
     a->segment_fd = -1;
     a->next = 1;
@@ -66,7 +57,8 @@ nuc_rc_t nuc_append_group(nuc_append_t *a, const nuc_buf_t *frames, size_t recor
 
     nuc_append_seal_frames(a, frames);
 
-    rc = nuc_append_write(a, frames, err);
+    rc = nuc_sys_write_paced(a->sys, a->segment_fd, frames->data, frames->len,
+                             (off_t) a->offset, a->stride, err);
 
     if (rc == NUC_OK) {
         rc = nuc_append_sync(a, err);
@@ -113,33 +105,6 @@ static void nuc_append_seal_frames(nuc_append_t *a, const nuc_buf_t *frames)
         nuc_frame_seal(frame, sequence++, a->group, a->salt);
         frame = following;
     }
-}
-
-/* NUC_UNKNOWN: the device did not take it; what the next sync says is worth nothing. */
-static nuc_rc_t nuc_append_write(nuc_append_t *a, const nuc_buf_t *frames, nuc_err_t *err)
-{
-    size_t done, len;
-    nuc_rc_t rc;
-    const nuc_sys_t *sys = a->sys;
-
-    for (done = 0; done < frames->len; done += len) {
-        len = frames->len - done < a->stride ? frames->len - done : a->stride;
-
-        rc = nuc_sys_write_all(sys, a->segment_fd, frames->data + done, len,
-                               (off_t) (a->offset + done), err);
-        if (rc != NUC_OK) {
-            return rc;
-        }
-
-        if (frames->len > a->stride &&
-            sys->write_out(sys, a->segment_fd, (off_t) (a->offset + done), (off_t) len) ==
-                -1) {
-            return nuc_err_sys(err, NUC_UNKNOWN, errno,
-                               "write of a segment in \"%s\" failed", a->path);
-        }
-    }
-
-    return NUC_OK;
 }
 
 static nuc_rc_t nuc_append_sync(nuc_append_t *a, nuc_err_t *err)

@@ -836,8 +836,9 @@ static nuc_rc_t nuc_file_write(nuc_sink_file_t *s, nuc_file_t *file, nuc_err_t *
     file->created = 1;
     file->unsynced = 1;
 
-    rc = nuc_sys_write_all(s->sys, s->open[file->slot].fd, file->lines.data,
-                           file->lines.len, (off_t) file->length, &cause);
+    rc = nuc_sys_write_paced(s->sys, s->open[file->slot].fd, file->lines.data,
+                             file->lines.len, (off_t) file->length, NUC_SYS_STRIDE,
+                             &cause);
     if (rc != NUC_OK) {
         return nuc_err_sys(err, rc, cause.sys_errno, "write to \"%s/%s\" failed",
                            s->options->path, file->path);
