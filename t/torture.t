@@ -53,6 +53,7 @@ $t->expect_log(
     qr/\[alert\].*worker process \d+ exited on signal 9/,
     qr/process ended, will be started again/,
     qr/keeper cannot start.*another process keeps the queue/,
+    qr/process cannot start.*the supervisor has died/,
     qr/keeper's round failed.*No space left/,
     qr/\[crit\].*nucleus queue for \w+ bodies accepts no events: .*has not answered/,
 );
