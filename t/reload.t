@@ -2,6 +2,8 @@
 
 # Reloads under load: every request is answered, none by a 5xx, no connection is refused, nothing is
 # lost, and the old processes end.
+#
+#     NUCLEUS_TORTURE=full    a reload each second for a minute (else for 4 seconds)
 
 use strict;
 use warnings;
@@ -10,11 +12,18 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Test::More;
+use Time::HiRes qw(sleep);
 
 use Nucleus::Ledger;
 use Nucleus::Test;
 
-my $t = Nucleus::Test->new(workers => 2, queue_options => 'min_free=0 segment=1m');
+my $seconds = ($ENV{NUCLEUS_TORTURE} // '') eq 'full' ? 60 : 4;
+
+my $t = Nucleus::Test->new(
+    workers       => 2,
+    queue_options => 'min_free=0 segment=1m',
+    main          => 'worker_shutdown_timeout 10s;',
+);
 
 $t->start;
 
@@ -26,14 +35,25 @@ my $ledger = Nucleus::Ledger->new($t, seed => 7, senders => 4, bad => 0);
 $ledger->start;
 $ledger->wait_answers(200);
 
-my $rounds = 6;
-
-for my $round (1 .. $rounds) {
+for (1 .. 4) {
     my $seen = $ledger->answers;
 
     $t->reload or last;
     $ledger->wait_answers($seen + 50);
 }
+
+# by the clock, whether the processes before have ended or not
+for (1 .. $seconds) {
+    my $seen = $ledger->answers;
+
+    $t->signal('HUP', 'nginx');
+    sleep 1;
+    $ledger->wait_answers($seen + 20);
+}
+
+# the last generation alone is left, and nothing of those before it
+$t->reload;
+$t->wait_for('the processes of all the others have ended', 30, sub { $t->children('nginx') == 2 });
 
 # two at once: the second comes while the first is still going on
 for (1 .. 3) {
