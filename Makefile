@@ -233,7 +233,7 @@ SANITIZED = $(MAKE) DEPS=no NGINX_BUILD=yes OPT='-O1 -g' test
 torture:
 	@$(deps) test
 	@$(MAKE) -j$(JOBS) all
-	NUCLEUS_TORTURE=full $(PROVE) -v t/torture.t
+	NUCLEUS_TORTURE=full $(PROVE) -v t/torture.t t/reload.t
 
 ## backlog: the worker comes to a log of 10 GB; as much must be free below TMPDIR
 .PHONY: backlog
