@@ -464,7 +464,7 @@ nuc_rc_t nuc_status_print(const nuc_worker_conf_t *conf, int json, FILE *out,
         return rc;
     }
 
-    all = (nuc_status_all_t){NULL, 0};
+    memset(&all, 0, sizeof(all));
 
     all.pipelines = calloc(names.count + conf->npipelines, sizeof(*all.pipelines));
     if (all.pipelines == NULL) {
