@@ -69,6 +69,82 @@ static void nuc_fs_parent(const char *path, char parent[NUC_PATH_MAX])
     }
 }
 
+static const struct {
+    uint32_t type; /* statfs(2), f_type */
+    nuc_rc_t rc;
+    const char *name;
+} nuc_fs_types[] = {
+    {0x01021994, NUC_INVALID, "tmpfs"},     {0x858458f6, NUC_INVALID, "ramfs"},
+    {0x794c7630, NUC_UNKNOWN, "overlayfs"}, {0x00006969, NUC_UNKNOWN, "nfs"},
+    {0xff534d42, NUC_UNKNOWN, "cifs"},      {0xfe534d42, NUC_UNKNOWN, "smb2"},
+    {0x00c36400, NUC_UNKNOWN, "ceph"},      {0x0bd00bd0, NUC_UNKNOWN, "lustre"},
+    {0x01021997, NUC_UNKNOWN, "9p"},        {0x65735546, NUC_UNKNOWN, "fuse"},
+};
+
+static nuc_rc_t nuc_fs_judge(const char *path, uint32_t type, nuc_err_t *err)
+{
+    size_t i;
+    const char *name;
+
+    for (i = 0; i < sizeof(nuc_fs_types) / sizeof(nuc_fs_types[0]); i++) {
+        if (nuc_fs_types[i].type == type) {
+            break;
+        }
+    }
+
+    if (i == sizeof(nuc_fs_types) / sizeof(nuc_fs_types[0])) {
+        return NUC_OK;
+    }
+
+    name = nuc_fs_types[i].name;
+
+    if (nuc_fs_types[i].rc == NUC_INVALID) {
+        nuc_err_set(err, NUC_INVALID,
+                    "\"%s\" lies on %s, whose files are gone with the power", path, name);
+        nuc_err_hint(err, "put it on a disk");
+        return NUC_INVALID;
+    }
+
+    if (strcmp(name, "overlayfs") == 0) {
+        nuc_err_set(err, NUC_UNKNOWN,
+                    "\"%s\" lies on %s, whose files may be gone with their container",
+                    path, name);
+        nuc_err_hint(err, "put it on a volume");
+        return NUC_UNKNOWN;
+    }
+
+    nuc_err_set(err, NUC_UNKNOWN,
+                "\"%s\" lies on %s, which alone decides what a sync and a lock mean",
+                path, name);
+    nuc_err_hint(err, "a local disk is better; else see \"File systems\" in "
+                      "docs/failures.md");
+
+    return NUC_UNKNOWN;
+}
+
+nuc_rc_t nuc_fs_check_durable(const nuc_sys_t *sys, const char *path, nuc_err_t *err)
+{
+    char dir[NUC_PATH_MAX], parent[NUC_PATH_MAX];
+    struct statfs st;
+
+    if (strlen(path) >= sizeof(dir)) {
+        return nuc_err_set(err, NUC_TOO_LARGE, "path \"%s\" is too long", path);
+    }
+
+    strcpy(dir, path);
+
+    while (sys->statfs(sys, dir, &st) == -1) {
+        if (errno != ENOENT || strcmp(dir, "/") == 0 || strcmp(dir, ".") == 0) {
+            return nuc_err_sys(err, NUC_IO, errno, "statfs of \"%s\" failed", dir);
+        }
+
+        nuc_fs_parent(dir, parent);
+        strcpy(dir, parent);
+    }
+
+    return nuc_fs_judge(path, (uint32_t) st.f_type, err);
+}
+
 /*
  * A directory that is there already is synced into its parent as well: who made it may
  * have been killed before he did.

@@ -21,6 +21,14 @@ nuc_rc_t nuc_path_join(char out[NUC_PATH_MAX], const char *a, const char *b,
  */
 void nuc_fs_discard(const nuc_sys_t *sys, const char *dir, const char *name);
 
+/*
+ * Does a sync below "path" mean anything, or below the nearest directory above it that
+ * there is?  NUC_OK: as far as one can know.  NUC_INVALID: no, the file system lives in
+ * memory.  NUC_UNKNOWN: it depends, as with network file systems and the layers of
+ * containers.  NUC_IO: the question failed.  "err" (not NULL) says why and what to do.
+ */
+nuc_rc_t nuc_fs_check_durable(const nuc_sys_t *sys, const char *path, nuc_err_t *err);
+
 /* Make the entries of the directory durable. */
 nuc_rc_t nuc_fs_sync_dir(const nuc_sys_t *sys, const char *path, const char *site,
                          nuc_err_t *err);

@@ -93,6 +93,12 @@ static int nuc_posix_statvfs(const nuc_sys_t *sys, const char *path, struct stat
     return statvfs(path, st);
 }
 
+static int nuc_posix_statfs(const nuc_sys_t *sys, const char *path, struct statfs *st)
+{
+    (void) sys;
+    return statfs(path, st);
+}
+
 static int nuc_posix_rename(const nuc_sys_t *sys, const char *from, const char *to)
 {
     (void) sys;
@@ -191,6 +197,7 @@ const nuc_sys_t nuc_sys_posix = {
     .fstat = nuc_posix_fstat,
     .stat = nuc_posix_stat,
     .statvfs = nuc_posix_statvfs,
+    .statfs = nuc_posix_statfs,
     .rename = nuc_posix_rename,
     .unlink = nuc_posix_unlink,
     .mkdir = nuc_posix_mkdir,

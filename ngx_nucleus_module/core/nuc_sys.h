@@ -13,6 +13,7 @@
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/types.h>
 
 #include "nuc_err.h"
@@ -47,6 +48,7 @@ struct nuc_sys_s {
     int (*fstat)(const nuc_sys_t *sys, int fd, struct stat *st);
     int (*stat)(const nuc_sys_t *sys, const char *path, struct stat *st);
     int (*statvfs)(const nuc_sys_t *sys, const char *path, struct statvfs *st);
+    int (*statfs)(const nuc_sys_t *sys, const char *path, struct statfs *st);
     int (*rename)(const nuc_sys_t *sys, const char *from, const char *to);
     int (*unlink)(const nuc_sys_t *sys, const char *path);
     int (*mkdir)(const nuc_sys_t *sys, const char *path, mode_t mode);

@@ -13,6 +13,7 @@
 #include "nuc_fs.h"
 #include "nuc_json.h"
 #include "nuc_name.h"
+#include "nuc_sys.h"
 
 
 /* bytes: a small body and its copy must fit */
@@ -46,6 +47,7 @@ static char *ngx_http_nucleus_queue(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_nucleus_queue_path(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_str_t *name);
+static ngx_int_t ngx_http_nucleus_queue_disk(ngx_conf_t *cf, ngx_path_t *path);
 static char *ngx_http_nucleus_queue_option(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_str_t *value);
 
@@ -624,6 +626,10 @@ ngx_http_nucleus_queue_path(ngx_conf_t *cf, ngx_http_nucleus_main_conf_t *nmcf,
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_http_nucleus_queue_disk(cf, path) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     path->data = nmcf;
     path->conf_file = cf->conf_file->file.name.data;
     path->line = cf->conf_file->line;
@@ -635,6 +641,32 @@ ngx_http_nucleus_queue_path(ngx_conf_t *cf, ngx_http_nucleus_main_conf_t *nmcf,
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* where nothing can be durable there is no queue */
+
+static ngx_int_t
+ngx_http_nucleus_queue_disk(ngx_conf_t *cf, ngx_path_t *path)
+{
+    nuc_rc_t   rc;
+    nuc_err_t  err;
+
+    rc = nuc_fs_check_durable(&nuc_sys_posix, (char *) path->name.data, &err);
+
+    if (rc == NUC_OK) {
+        return NGX_OK;
+    }
+
+    if (rc == NUC_INVALID) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "nucleus queue %s: %s",
+                           err.message, err.hint);
+        return NGX_ERROR;
+    }
+
+    ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "nucleus queue %s%s%s",
+                       err.message, err.hint[0] ? ": " : "", err.hint);
+    return NGX_OK;
 }
 
 

@@ -27,7 +27,7 @@ typedef struct {
 /*
  * Make the entries that lead to the queue's directory durable, and the directory if it is
  * not there.  Whoever made it has not synced it; the master process of nginx calls this
- * with the rights to.
+ * with the rights to.  NUC_INVALID: it lies in memory, where nothing can be durable.
  */
 nuc_rc_t nuc_log_prepare(const nuc_sys_t *sys, const char *dir, nuc_err_t *err);
 

@@ -297,6 +297,17 @@ nuc_rc_t nuc_append_probe(nuc_append_t *a, nuc_err_t *err)
 
 nuc_rc_t nuc_log_prepare(const nuc_sys_t *sys, const char *dir, nuc_err_t *err)
 {
+    nuc_rc_t rc;
+    nuc_err_t why;
+
+    rc = nuc_fs_check_durable(sys, dir, &why);
+
+    if (rc == NUC_INVALID) {
+        nuc_err_set(err, NUC_INVALID, "%s", why.message);
+        nuc_err_hint(err, "%s", why.hint);
+        return NUC_INVALID;
+    }
+
     return nuc_fs_make_path(sys, dir, NUC_LOG_DIR_MODE, "log-queue-dir", err);
 }
 

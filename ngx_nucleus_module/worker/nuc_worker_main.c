@@ -14,6 +14,7 @@
 #include "nuc_process.h"
 #include "nuc_state.h"
 #include "nuc_status.h"
+#include "nuc_storage.h"
 #include "nuc_supervisor.h"
 #include "nuc_worker_conf.h"
 
@@ -96,6 +97,12 @@ static int nuc_fail(const nuc_err_t *err)
     return 1;
 }
 
+static void nuc_test_warn(void *ctx, const nuc_err_t *err)
+{
+    (void) ctx;
+    fprintf(stderr, "nucleus-worker: warning: %s: %s\n", err->message, err->hint);
+}
+
 static int nuc_test(const nuc_command_line_t *line)
 {
     nuc_rc_t rc;
@@ -106,6 +113,11 @@ static int nuc_test(const nuc_command_line_t *line)
 
     if (rc == NUC_OK) {
         rc = nuc_worker_conf_check(&conf, &err);
+
+        if (rc == NUC_OK) {
+            rc = nuc_storage_check(&nuc_sys_posix, &conf, nuc_test_warn, NULL, &err);
+        }
+
         nuc_worker_conf_free(&conf);
     }
 

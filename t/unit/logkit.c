@@ -9,6 +9,7 @@
 
 #include "nuc_le.h"
 #include "nuc_time.h"
+#include "sim.h"
 
 static size_t kit_pad(uint64_t n)
 {
@@ -65,9 +66,25 @@ uint64_t kit_number(const nuc_record_t *record)
     return n;
 }
 
+static int kit_statfs(const nuc_sys_t *sys, const char *path, struct statfs *st)
+{
+    int rc = nuc_sys_posix.statfs(sys, path, st);
+
+    st->f_type = SIM_EXT4;
+
+    return rc;
+}
+
 const nuc_sys_t *kit_sys(void)
 {
-    return &nuc_sys_posix;
+    static nuc_sys_t sys;
+
+    if (sys.open == NULL) {
+        sys = nuc_sys_posix;
+        sys.statfs = kit_statfs;
+    }
+
+    return &sys;
 }
 
 nuc_log_options_t kit_options(const nuc_sys_t *sys, const char *dir)

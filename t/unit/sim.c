@@ -64,6 +64,7 @@ struct sim_s {
     size_t room; /* bytes */
     int sync_error;
     const char *skip;
+    long fs_type;
 };
 
 /* A bug of the simulator or its caller: no test result would mean anything. */
@@ -492,6 +493,22 @@ static int sim_statvfs(const nuc_sys_t *sys, const char *path, struct statvfs *s
     return rc;
 }
 
+static int sim_statfs(const nuc_sys_t *sys, const char *path, struct statfs *st)
+{
+    int rc;
+    sim_t *sim = (sim_t *) sys;
+
+    if (sim_look(sim)) {
+        return -1;
+    }
+
+    rc = statfs(path, st);
+    st->f_type = sim->fs_type;
+    sim_end(sim);
+
+    return rc;
+}
+
 static int sim_rename(const nuc_sys_t *sys, const char *from, const char *to)
 {
     int rc;
@@ -735,6 +752,7 @@ sim_t *sim_create(const char *dir)
         .fstat = sim_fstat,
         .stat = sim_stat,
         .statvfs = sim_statvfs,
+        .statfs = sim_statfs,
         .rename = sim_rename,
         .unlink = sim_unlink,
         .mkdir = sim_mkdir,
@@ -746,6 +764,7 @@ sim_t *sim_create(const char *dir)
     };
 
     snprintf(sim->dir, sizeof(sim->dir), "%s", dir);
+    sim->fs_type = SIM_EXT4;
     pthread_mutex_init(&sim->mutex, NULL);
 
     if (stat(dir, &st) == -1) {
@@ -837,6 +856,11 @@ void sim_fail_syncs(sim_t *sim, int error)
 void sim_skip_site(sim_t *sim, const char *site)
 {
     sim->skip = site;
+}
+
+void sim_fs_type(sim_t *sim, long type)
+{
+    sim->fs_type = type;
 }
 
 void sim_kill(sim_t *sim)

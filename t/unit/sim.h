@@ -47,6 +47,12 @@ void sim_fail_syncs(sim_t *sim, int error);
 /* Syncs of that site do nothing and say that they did; NULL: none. */
 void sim_skip_site(sim_t *sim, const char *site);
 
+/* What statfs(2) answers as f_type; at first it is a disk's. */
+#define SIM_EXT4    0xef53
+#define SIM_TMPFS   0x01021994
+#define SIM_OVERLAY 0x794c7630
+void sim_fs_type(sim_t *sim, long type);
+
 /* The process is gone: its descriptors and locks are, what it wrote is in the page cache.
  */
 void sim_kill(sim_t *sim);

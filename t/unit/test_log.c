@@ -146,7 +146,7 @@ static size_t segments_of(const char *dir, char path[NUC_PATH_MAX], uint64_t *fi
     nuc_writer_list_t writers = {NULL, 0, 0};
     nuc_segment_list_t segments = {NULL, 0, 0};
 
-    nuc_log_list_writers(&nuc_sys_posix, dir, &writers, NULL);
+    nuc_log_list_writers(kit_sys(), dir, &writers, NULL);
 
     if (writers.count != 1) {
         diag("%zu writers in %s", writers.count, dir);
@@ -154,7 +154,7 @@ static size_t segments_of(const char *dir, char path[NUC_PATH_MAX], uint64_t *fi
     }
 
     nuc_log_writer_path(dir, &writers.ids[0], path, NULL);
-    nuc_log_list_segments(&nuc_sys_posix, path, &segments, NULL);
+    nuc_log_list_segments(kit_sys(), path, &segments, NULL);
     count = segments.count < max ? segments.count : max;
     memcpy(firsts, segments.firsts, count * sizeof(*firsts));
     free(writers.ids);
@@ -182,7 +182,7 @@ static void test_roundtrip(void)
     nuc_log_position_t kept;
 
     kit_temp_dir(dir);
-    options = kit_options(&nuc_sys_posix, dir);
+    options = kit_options(kit_sys(), dir);
     queue = open_queue(&options);
     is_int(kit_started(queue), NUC_OK, "the queue starts");
 
@@ -204,7 +204,7 @@ static void test_roundtrip(void)
 
     is_int(i, 50, "all of them durable");
 
-    is_int(nuc_log_reader_open(&nuc_sys_posix, dir, 0, &reader, &err), NUC_OK, "reader");
+    is_int(nuc_log_reader_open(kit_sys(), dir, 0, &reader, &err), NUC_OK, "reader");
     tally = tally_new();
     is_int(nuc_log_reader_next(reader, &record, &lost, &err), NUC_OK, "a first record");
     tally_record(&tally, &record);
@@ -224,7 +224,7 @@ static void test_roundtrip(void)
     nuc_log_reader_close(reader);
     free(tally.times);
 
-    nuc_log_reader_open(&nuc_sys_posix, dir, 0, &reader, &err);
+    nuc_log_reader_open(kit_sys(), dir, 0, &reader, &err);
     nuc_log_reader_seek(reader, &kept, &err);
     tally = tally_new();
     drain(reader, &tally);
@@ -236,7 +236,7 @@ static void test_roundtrip(void)
     kept.segment = 0;
     kept.offset = 0;
     kept.sequence = 200;
-    nuc_log_reader_open(&nuc_sys_posix, dir, 0, &reader, &err);
+    nuc_log_reader_open(kit_sys(), dir, 0, &reader, &err);
     nuc_log_reader_seek(reader, &kept, &err);
     tally = tally_new();
     drain(reader, &tally);
@@ -244,7 +244,7 @@ static void test_roundtrip(void)
     nuc_log_reader_close(reader);
     free(tally.times);
 
-    nuc_log_reader_open(&nuc_sys_posix, dir, 1, &reader, &err);
+    nuc_log_reader_open(kit_sys(), dir, 1, &reader, &err);
     tally = tally_new();
     drain(reader, &tally);
     is_int(tally.total, 0, "a reader from the end finds nothing old");
@@ -259,7 +259,7 @@ static void test_roundtrip(void)
 
         kit_record(n, &record, id, data);
         memcpy(rid, record.rid, sizeof(rid));
-        is_int(nuc_log_find(&nuc_sys_posix, dir, rid, path, &offset, &err), NUC_OK,
+        is_int(nuc_log_find(kit_sys(), dir, rid, path, &offset, &err), NUC_OK,
                "record %llu is found unsealed", (unsigned long long) n);
     }
 
@@ -273,19 +273,19 @@ static void test_roundtrip(void)
 
     is_int(queue->ops->close(queue, 5000, &err), NUC_OK, "the queue closes");
 
-    tend(&nuc_sys_posix, dir);
+    tend(kit_sys(), dir);
     ok(reports[NUC_LOG_SEALED] >= 2, "segments are sealed: %u", reports[NUC_LOG_SEALED]);
     is_int(report_records[NUC_LOG_SEALED], 206, "with all records");
     is_int(reports[NUC_LOG_ADOPTED], 1, "the dead writer's log is adopted");
     is_int(reports[NUC_LOG_CUT] + reports[NUC_LOG_QUARANTINED], 0, "nothing was damaged");
 
-    is_int(nuc_log_find(&nuc_sys_posix, dir, rid, path, &offset, &err), NUC_OK,
+    is_int(nuc_log_find(kit_sys(), dir, rid, path, &offset, &err), NUC_OK,
            "a record is found by index");
     memset(rid, 0xff, sizeof(rid));
-    is_int(nuc_log_find(&nuc_sys_posix, dir, rid, path, &offset, &err), NUC_NOT_FOUND,
+    is_int(nuc_log_find(kit_sys(), dir, rid, path, &offset, &err), NUC_NOT_FOUND,
            "another is not");
 
-    tally = read_all(&nuc_sys_posix, dir);
+    tally = read_all(kit_sys(), dir);
     is_int(tally.total, 206, "sealed segments read the same");
     free(tally.times);
     sim_remove_tree(dir);
@@ -306,15 +306,15 @@ static void test_removal(void)
     nuc_writer_list_t writers = {NULL, 0, 0};
 
     kit_temp_dir(dir);
-    options = kit_options(&nuc_sys_posix, dir);
+    options = kit_options(kit_sys(), dir);
     queue = open_queue(&options);
 
     for (i = 0; i < 20; i++) {
         kit_store(queue, 1 + 10 * i, 10);
     }
 
-    keeper = open_keeper(&nuc_sys_posix, dir);
-    is_int(nuc_log_keeper_open(&nuc_sys_posix, dir, count_report, NULL, &second, &err),
+    keeper = open_keeper(kit_sys(), dir);
+    is_int(nuc_log_keeper_open(kit_sys(), dir, count_report, NULL, &second, &err),
            NUC_BUSY, "there is one keeper");
 
     forget_reports();
@@ -323,7 +323,7 @@ static void test_removal(void)
     is_int(reports[NUC_LOG_SEALED], before - 1, "all but the living segment are sealed");
     is_int(reports[NUC_LOG_ADOPTED], 0, "a living writer is not adopted");
 
-    nuc_log_list_writers(&nuc_sys_posix, dir, &writers, &err);
+    nuc_log_list_writers(kit_sys(), dir, &writers, &err);
     position.writer = writers.ids[0];
     position.sequence = firsts[3];
 
@@ -346,7 +346,7 @@ static void test_removal(void)
     nuc_log_keeper_tend(keeper, &err);
     nuc_log_keeper_remove(keeper, consumers, 1, &err);
     is_int(reports[NUC_LOG_RETIRED], 1, "the dead writer's empty directory goes");
-    nuc_log_list_writers(&nuc_sys_posix, dir, &writers, &err);
+    nuc_log_list_writers(kit_sys(), dir, &writers, &err);
     is_int(writers.count, 0, "nothing is left");
     nuc_log_keeper_close(keeper);
     free(writers.ids);
@@ -358,13 +358,13 @@ static void make_room(const char *dir)
 {
     nuc_err_t err;
     tally_t tally = tally_new();
-    nuc_log_keeper_t *keeper = open_keeper(&nuc_sys_posix, dir);
+    nuc_log_keeper_t *keeper = open_keeper(kit_sys(), dir);
     nuc_log_reader_t *reader;
     const nuc_log_position_t *positions;
     nuc_log_consumer_t consumer;
 
     nuc_log_keeper_tend(keeper, &err);
-    nuc_log_reader_open(&nuc_sys_posix, dir, 0, &reader, &err);
+    nuc_log_reader_open(kit_sys(), dir, 0, &reader, &err);
     drain(reader, &tally);
     free(tally.times);
     consumer.count = nuc_log_reader_positions(reader, &positions);
@@ -400,7 +400,7 @@ static void test_full_by_open_segment(void)
     nuc_log_options_t options;
 
     kit_temp_dir(dir);
-    options = kit_options(&nuc_sys_posix, dir);
+    options = kit_options(kit_sys(), dir);
     options.max_size = 65536;
     options.segment_size = 1 << 20;
     queue = open_queue(&options);
@@ -410,7 +410,7 @@ static void test_full_by_open_segment(void)
 
     is_int(queue->ops->ready(queue, &retry_after, &err), NUC_FULL,
            "one segment fills the queue");
-    tally = read_all(&nuc_sys_posix, dir);
+    tally = read_all(kit_sys(), dir);
     is_int(tally.total, n - 1, "its records are read");
     free(tally.times);
 
@@ -418,7 +418,7 @@ static void test_full_by_open_segment(void)
     ok(kit_wait_ready(queue, NUC_OK, 5000), "ready again once it was read");
     is_int(kit_store(queue, n, 5), NUC_OK, "and takes records");
 
-    tally = read_all(&nuc_sys_posix, dir);
+    tally = read_all(kit_sys(), dir);
     is_int(tally.total, 5, "which are read");
     is_int(tally.lost, 0, "nothing is thought lost");
     free(tally.times);
@@ -437,7 +437,7 @@ static void test_full(void)
     nuc_log_options_t options;
 
     kit_temp_dir(dir);
-    options = kit_options(&nuc_sys_posix, dir);
+    options = kit_options(kit_sys(), dir);
     options.max_size = 65536;
     queue = open_queue(&options);
     kit_started(queue);
@@ -451,7 +451,7 @@ static void test_full(void)
     ok(retry_after >= 1 && retry_after <= 60, "retry after %u s", retry_after);
     ok(n > 60 && n < 150, "near the limit: %llu records", (unsigned long long) n);
 
-    tally = read_all(&nuc_sys_posix, dir);
+    tally = read_all(kit_sys(), dir);
     is_int(tally.total, n - 1, "all that were taken are there");
     free(tally.times);
 
@@ -465,7 +465,7 @@ static void test_full(void)
     test_full_by_open_segment();
 
     kit_temp_dir(dir);
-    options = kit_options(&nuc_sys_posix, dir);
+    options = kit_options(kit_sys(), dir);
     options.min_free = UINT64_MAX;
     queue = open_queue(&options);
     is_int(kit_started(queue), NUC_FULL, "min_free is above what the disk has");
@@ -475,7 +475,7 @@ static void test_full(void)
     sim_remove_tree(dir);
 
     kit_temp_dir(dir);
-    options = kit_options(&nuc_sys_posix, dir);
+    options = kit_options(kit_sys(), dir);
     options.max_pending = 1000;
     queue = open_queue(&options);
     kit_started(queue);
@@ -506,7 +506,7 @@ static void test_start_fails(void)
     kit_temp_dir(dir);
     nuc_path_join(sub, dir, "queue", NULL);
     close(open(sub, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-    options = kit_options(&nuc_sys_posix, sub);
+    options = kit_options(kit_sys(), sub);
     queue = open_queue(&options);
     is_int(kit_started(queue), NUC_IO, "where a file is in its place it is not ready");
     queue->ops->ready(queue, &retry_after, &err);
@@ -515,6 +515,63 @@ static void test_start_fails(void)
     ok(kit_wait_ready(queue, NUC_OK, 5000), "it starts once the file is gone");
     is_int(kit_store(queue, 1, 1), NUC_OK, "and takes records");
     queue->ops->close(queue, 5000, &err);
+    sim_remove_tree(dir);
+}
+
+/* On a file system in memory no queue starts; on one that is doubtful it does. */
+static void test_file_systems(void)
+{
+    static const struct {
+        long type;
+        nuc_rc_t rc;
+        const char *said;
+    } cases[] = {
+        {SIM_EXT4, NUC_OK, ""},
+        {SIM_TMPFS, NUC_INVALID, "tmpfs"},
+        {0x858458f6, NUC_INVALID, "ramfs"},
+        {SIM_OVERLAY, NUC_UNKNOWN, "overlayfs"},
+        {0x6969, NUC_UNKNOWN, "nfs"},
+        {(int) 0xff534d42, NUC_UNKNOWN, "cifs"},
+    };
+
+    char dir[NUC_PATH_MAX], deep[NUC_PATH_MAX];
+    size_t i;
+    unsigned retry_after;
+    nuc_err_t err;
+    nuc_queue_t *queue;
+    nuc_log_options_t options;
+    sim_t *sim;
+
+    kit_temp_dir(dir);
+    nuc_path_join(deep, dir, "not/yet/there", NULL);
+    sim = sim_create(dir);
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        sim_fs_type(sim, cases[i].type);
+        err.message[0] = err.hint[0] = '\0';
+        is_int(nuc_fs_check_durable(sim_sys(sim), deep, &err), cases[i].rc,
+               "file system %s", cases[i].said);
+        ok(strstr(err.message, cases[i].said) != NULL &&
+               (err.hint[0] != '\0') == (cases[i].rc != NUC_OK),
+           "said: %s; %s", err.message, err.hint);
+    }
+
+    sim_fs_type(sim, SIM_TMPFS);
+    is_int(nuc_log_prepare(sim_sys(sim), deep, &err), NUC_INVALID, "refused: %s",
+           err.message);
+    ok(access(deep, F_OK) == -1, "and not made");
+
+    options = kit_options(sim_sys(sim), dir);
+    queue = open_queue(&options);
+    is_int(kit_started(queue), NUC_IO, "a queue on tmpfs is not ready");
+    queue->ops->ready(queue, &retry_after, &err);
+    ok(strstr(err.message, "tmpfs") != NULL && strcmp(err.hint, "put it on a disk") == 0,
+       "and says why: %s", err.message);
+    sim_fs_type(sim, SIM_OVERLAY);
+    ok(kit_wait_ready(queue, NUC_OK, 5000), "it starts once a disk is mounted there");
+    queue->ops->close(queue, 5000, &err);
+    sim_kill(sim);
+    sim_destroy(sim);
     sim_remove_tree(dir);
 }
 
@@ -606,7 +663,7 @@ static void write_some(const char *dir, unsigned groups)
 {
     unsigned i;
     nuc_err_t err;
-    nuc_log_options_t options = kit_options(&nuc_sys_posix, dir);
+    nuc_log_options_t options = kit_options(kit_sys(), dir);
     nuc_queue_t *queue = open_queue(&options);
 
     for (i = 0; i < groups; i++) {
@@ -647,7 +704,7 @@ static void test_damage(void)
         write_some(dir, 40);
         spoil(dir, hits[where].segment, hits[where].offset, hits[where].len);
 
-        tally = read_all(&nuc_sys_posix, dir);
+        tally = read_all(kit_sys(), dir);
         is_int(tally.total + tally.lost, 200,
                "hit %zu: every record read or counted lost", where);
         ok(tally.lost <= hits[where].lost_max, "hit %zu: no more than it hit: %llu",
@@ -655,17 +712,17 @@ static void test_damage(void)
         ok(tally.in_order && tally.foreign == 0, "hit %zu: the others unchanged", where);
         free(tally.times);
 
-        tend(&nuc_sys_posix, dir);
+        tend(kit_sys(), dir);
         is_int(report_records[NUC_LOG_QUARANTINED], tally.lost,
                "hit %zu: the keeper counts the same", where);
         is_int(reports[NUC_LOG_CUT], 0, "hit %zu: nothing durable is cut", where);
 
         files = 0;
         nuc_path_join(quarantine, dir, "quarantine", NULL);
-        nuc_sys_posix.list(&nuc_sys_posix, quarantine, count_files, &files);
+        kit_sys()->list(kit_sys(), quarantine, count_files, &files);
         is_int(files > 0, tally.lost > 0, "hit %zu: a copy is kept", where);
 
-        tally = read_all(&nuc_sys_posix, dir);
+        tally = read_all(kit_sys(), dir);
         is_int(tally.total + tally.lost, 200, "hit %zu: sealed reads the same", where);
         free(tally.times);
         sim_remove_tree(dir);
@@ -688,10 +745,10 @@ static void test_empty_segment(void)
     nuc_path_join(segment, path, name, NULL);
     is_int(truncate(segment, 0), 0, "a segment is emptied");
 
-    tend(&nuc_sys_posix, dir);
+    tend(kit_sys(), dir);
     is_int(reports[NUC_LOG_QUARANTINED], 1, "the keeper says so");
     is_int(report_records[NUC_LOG_QUARANTINED], 5, "and how much is lost");
-    tally = read_all(&nuc_sys_posix, dir);
+    tally = read_all(kit_sys(), dir);
     is_int(tally.lost, 5, "as the reader does");
     free(tally.times);
     sim_remove_tree(dir);
@@ -712,7 +769,7 @@ static void test_smuggled_frame(void)
     tally_t tally;
 
     kit_temp_dir(dir);
-    options = kit_options(&nuc_sys_posix, dir);
+    options = kit_options(kit_sys(), dir);
     queue = open_queue(&options);
     kit_store(queue, 1, 1);
 
@@ -746,7 +803,7 @@ static void test_smuggled_frame(void)
               1);
     }
 
-    tally = read_all(&nuc_sys_posix, dir);
+    tally = read_all(kit_sys(), dir);
     is_int(tally.times[77], 0, "the client's frame is not a record");
     is_int(tally.times[1] + tally.times[4], 2, "the true ones are");
     is_int(tally.lost, 1, "the damaged one is lost");
@@ -837,6 +894,7 @@ int main(void)
     test_removal();
     test_full();
     test_start_fails();
+    test_file_systems();
     test_sync_fails();
     test_damage();
     test_empty_segment();

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "logkit.h"
 #include "nuc_keeper.h"
 #include "nuc_pipeline.h"
 #include "nuc_state.h"
@@ -136,7 +137,7 @@ static void write_log(const char *queue_dir, unsigned from, unsigned to)
         .max_size = 1 << 30,
         .segment_size = 768,
         .max_pending = 1 << 20,
-        .sys = &nuc_sys_posix,
+        .sys = kit_sys(),
     };
     char data[32];
 

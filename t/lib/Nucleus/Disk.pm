@@ -12,6 +12,8 @@ use warnings;
 
 use POSIX ();
 
+use Nucleus::Fault;
+
 # Run this test again inside a namespace, unless it is root's or no namespace can be had.
 sub namespace {
     return if $> == 0 || $ENV{NUCLEUS_TEST_NAMESPACE};
@@ -35,13 +37,18 @@ sub mount {
     my $image = $t->write_file("$name.img", '');
     truncate $image, $bytes;
 
-    my $mounted =
-           run(qw(mkfs.ext4 -q -F -m 0 -O ^has_journal), $image)
-        && run(qw(mount -o loop), $image, $dir)
-        || run(qw(mount -t tmpfs -o), "size=$bytes,mode=0755", 'none', $dir);
-    return if !$mounted;
+    my $disk = run(qw(mkfs.ext4 -q -F -m 0 -O ^has_journal), $image) && run(qw(mount -o loop), $image, $dir);
+    return if !$disk && !run(qw(mount -t tmpfs -o), "size=$bytes,mode=0755", 'none', $dir);
 
     push @{ $t->{mounts} }, $dir;
+
+    # which is refused as what it is
+    if (!$disk && $dir eq $t->queue) {
+        my $fault = Nucleus::Fault->new($t);
+        $fault->set('fs-disk');
+        $t->write_confs(env => $fault->env);
+    }
+
     rmdir "$dir/lost+found";
 
     return $dir;

@@ -25,6 +25,7 @@ use feature 'state';
 use Cwd ();
 use File::Basename qw(basename dirname);
 use File::Path ();
+use File::Spec ();
 use File::Temp ();
 use IO::Socket::INET;
 use IO::Socket::UNIX;
@@ -157,7 +158,7 @@ sub new {
 
     my $self = bless {
         opt      => {%opt},
-        dir      => File::Temp::tempdir('nucleus-test-XXXXXX', TMPDIR => 1),
+        dir      => File::Temp::tempdir('nucleus-test-XXXXXX', DIR => temp_base()),
         daemons  => {},
         groups   => {},
         expected => [],
@@ -180,6 +181,15 @@ sub new {
     $self->write_confs;
 
     return $self;
+}
+
+# Where temporary directories go: a queue in memory is refused.
+sub temp_base {
+    for my $dir (File::Spec->tmpdir, '/tmp', '/var/tmp', $ROOT) {
+        return $dir if -w $dir && qx{stat -f -c %T -- '$dir'} !~ /^(?:tmpfs|ramfs)$/;
+    }
+
+    die "no directory for temporary files but in memory: set TMPDIR\n";
 }
 
 sub dir    { return $_[0]{dir} }
@@ -526,7 +536,12 @@ sub nginx_test {
     my $command = $self->nginx_command('-t');
     $command->[6] = '/dev/null';
 
-    return $self->run($command);
+    my ($status, $out) = $self->run($command);
+
+    # in a container the temporary directory may lie on one: t/storage.t looks at this warning
+    $out =~ s/^.*\[warn\] nucleus queue "\Q$self->{dir}\E.*\n//mg if !$self->{opt}{env};
+
+    return ($status, $out);
 }
 
 # Both, or the test ends here.
