@@ -52,6 +52,7 @@ struct nuc_log_keeper_s {
     uint64_t closed;    /* by its head */
     unsigned indexed;   /* segments that got an index in this round */
     uint64_t records;   /* in them */
+    int searched;       /* the end was found by a search: it may not be durable */
     nuc_scan_t scan;
 };
 
@@ -363,25 +364,36 @@ static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
     return NUC_OK;
 }
 
-/* Where segment i ends: its successor knows, or the head, or it has to be searched. */
-static nuc_rc_t nuc_keeper_segment_end(nuc_log_keeper_t *keeper,
-                                       nuc_keeper_writer_t *writer, size_t i,
-                                       uint64_t *end, nuc_err_t *err)
+/* Where the last segment ends that was begun: the head knows, or it has to be searched.
+ */
+static nuc_rc_t nuc_keeper_last_end(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *writer,
+                                    uint64_t first, uint64_t *end, nuc_err_t *err)
 {
-    uint64_t next;
     nuc_rc_t rc;
 
-    if (i + 1 == keeper->segments.count && !writer->dead) {
+    if (!writer->dead) {
         *end = keeper->closed;
         return NUC_OK;
     }
 
-    if (i + 1 == keeper->segments.count) {
-        rc = nuc_scan_open(&keeper->scan, keeper->path, &writer->id,
-                           keeper->segments.firsts[i], O_RDONLY, err);
+    keeper->searched = 1;
+    rc = nuc_scan_open(&keeper->scan, keeper->path, &writer->id, first, O_RDONLY, err);
 
-        return rc == NUC_OK ? nuc_keeper_find_end(keeper, keeper->published, end, err)
-                            : rc;
+    return rc == NUC_OK ? nuc_keeper_find_end(keeper, keeper->published, end, err) : rc;
+}
+
+/* Where segment i ends: its successor knows, if it was begun. */
+static nuc_rc_t nuc_keeper_segment_end(nuc_log_keeper_t *keeper,
+                                       nuc_keeper_writer_t *writer, size_t i,
+                                       uint64_t *end, nuc_err_t *err)
+{
+    uint64_t next, first = keeper->segments.firsts[i];
+    nuc_rc_t rc;
+
+    keeper->searched = 0;
+
+    if (i + 1 == keeper->segments.count) {
+        return nuc_keeper_last_end(keeper, writer, first, end, err);
     }
 
     next = keeper->segments.firsts[i + 1];
@@ -389,6 +401,11 @@ static nuc_rc_t nuc_keeper_segment_end(nuc_log_keeper_t *keeper,
     rc = nuc_scan_open(&keeper->scan, keeper->path, &writer->id, next, O_RDONLY, err);
     if (rc != NUC_OK) {
         return rc;
+    }
+
+    if (i + 2 == keeper->segments.count &&
+        nuc_scan_not_begun(&keeper->scan, keeper->published)) {
+        return nuc_keeper_last_end(keeper, writer, first, end, err);
     }
 
     *end = keeper->scan.header_valid ? keeper->scan.header.prev_end : next;
@@ -500,8 +517,8 @@ static nuc_rc_t nuc_keeper_seal(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *w
 
     summary = (nuc_index_summary_t){.first = first, .end = end};
 
-    rc = nuc_keeper_seal_to(keeper, writer, &summary, i + 1 == keeper->segments.count,
-                            err);
+    rc = nuc_keeper_seal_to(keeper, writer, &summary,
+                            i + 1 == keeper->segments.count || keeper->searched, err);
     nuc_scan_close(scan);
 
     return rc;

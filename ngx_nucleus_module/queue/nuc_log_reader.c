@@ -411,6 +411,13 @@ static nuc_rc_t nuc_source_next(nuc_log_reader_t *reader, nuc_log_source_t *sour
     return NUC_OK;
 }
 
+/* Of the writer that was listed last. */
+static int nuc_reader_is_last(const nuc_log_reader_t *reader, uint64_t first)
+{
+    return reader->segments.count > 0 &&
+           reader->segments.firsts[reader->segments.count - 1] == first;
+}
+
 /* Learn the limit of the segment that the source stands in, and whether there is another.
  */
 static nuc_rc_t nuc_source_look(nuc_log_reader_t *reader, nuc_log_source_t *source,
@@ -467,7 +474,10 @@ static nuc_rc_t nuc_source_look(nuc_log_reader_t *reader, nuc_log_source_t *sour
 
     rc = nuc_scan_open(&next, source->path, &position->writer, source->successor,
                        O_RDONLY, err);
-    if (rc == NUC_OK) {
+    if (rc == NUC_OK && nuc_reader_is_last(reader, source->successor) &&
+        nuc_scan_not_begun(&next, published)) {
+        source->limit = published;
+    } else if (rc == NUC_OK) {
         source->limit = next.header_valid ? next.header.prev_end : source->successor;
     }
 
@@ -498,8 +508,8 @@ static uint64_t nuc_source_choose(const nuc_segment_list_t *segments, uint64_t s
  * the segment before it held some of them durably: those are lost.  Where the header does
  * not say, all of them are.
  */
-static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint64_t *lost,
-                                 nuc_err_t *err)
+static nuc_rc_t nuc_source_enter(nuc_log_reader_t *reader, nuc_log_source_t *source,
+                                 uint64_t first, uint64_t *lost, nuc_err_t *err)
 {
     uint64_t end;
     nuc_rc_t rc;
@@ -513,6 +523,12 @@ static nuc_rc_t nuc_source_enter(nuc_log_source_t *source, uint64_t first, uint6
 
     if (position->segment == first && position->offset >= NUC_SEGMENT_HEADER_LEN) {
         scan->offset = position->offset;
+    }
+
+    if (nuc_reader_is_last(reader, first) &&
+        nuc_scan_not_begun(scan, nuc_source_published(source))) {
+        nuc_scan_close(scan);
+        return NUC_AGAIN;
     }
 
     end = scan->header_valid && scan->header.prev_end < first ? scan->header.prev_end
@@ -583,7 +599,7 @@ static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *s
 
         source->limit = 0;
 
-        rc = nuc_source_enter(source, first, lost, err);
+        rc = nuc_source_enter(reader, source, first, lost, err);
         if (rc != NUC_OK) {
             return rc;
         }
@@ -608,7 +624,7 @@ static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *s
         first = source->successor;
         source->limit = 0;
 
-        rc = nuc_source_enter(source, first, lost, err);
+        rc = nuc_source_enter(reader, source, first, lost, err);
         if (rc != NUC_OK) {
             return rc;
         }

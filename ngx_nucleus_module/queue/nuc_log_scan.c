@@ -248,6 +248,15 @@ nuc_rc_t nuc_scan_resync(nuc_scan_t *scan, uint64_t min, uint64_t limit,
     }
 }
 
+int nuc_scan_not_begun(nuc_scan_t *scan, uint64_t published)
+{
+    uint64_t size;
+
+    return !scan->header_valid && published > 0 && published <= scan->first &&
+           nuc_scan_file_size(scan, &size, NULL) == NUC_OK &&
+           size < NUC_SEGMENT_HEADER_LEN;
+}
+
 nuc_rc_t nuc_scan_file_size(nuc_scan_t *scan, uint64_t *size, nuc_err_t *err)
 {
     struct stat st;

@@ -41,6 +41,13 @@ nuc_rc_t nuc_scan_open(nuc_scan_t *scan, const char *dir, const nuc_uuid_t *writ
                        uint64_t first, int flags, nuc_err_t *err);
 
 /*
+ * Did its writer fail to begin it?  It is shorter than its header, and nothing says that
+ * it held a record: "published" is the durable end that the head tells.  Ask of the
+ * writer's last segment alone; after an error the answer is no.
+ */
+int nuc_scan_not_begun(nuc_scan_t *scan, uint64_t published);
+
+/*
  * The frame at scan->offset, without passing it.  NUC_OK; NUC_NOT_FOUND: nothing was
  * written there; NUC_CORRUPT: something was, but it is no whole frame; NUC_IO, NUC_NOMEM.
  */

@@ -22,6 +22,7 @@
 #include "nuc_process.h"
 #include "nuc_roster.h"
 #include "nuc_state.h"
+#include "nuc_storage.h"
 #include "nuc_time.h"
 #include "nuc_worker_log.h"
 
@@ -725,6 +726,12 @@ static nuc_rc_t nuc_supervisor_list_children(nuc_supervisor_t *s, nuc_err_t *err
     return rc;
 }
 
+static void nuc_supervisor_warn_of_storage(void *ctx, const nuc_err_t *err)
+{
+    (void) ctx;
+    nuc_worker_log_error(NUC_LEVEL_WARN, "a sync may not be one", err);
+}
+
 static nuc_rc_t nuc_supervisor_begin(nuc_supervisor_t *s, nuc_err_t *err)
 {
     nuc_rc_t rc;
@@ -737,6 +744,11 @@ static nuc_rc_t nuc_supervisor_begin(nuc_supervisor_t *s, nuc_err_t *err)
 
     if (rc == NUC_OK) {
         rc = nuc_worker_log_open(s->conf->error_log, s->conf->log_level, err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_storage_check(&nuc_sys_posix, s->conf, nuc_supervisor_warn_of_storage,
+                               NULL, err);
     }
 
     if (rc == NUC_OK) {

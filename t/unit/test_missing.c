@@ -3,7 +3,9 @@
  * and nothing stands still.
  */
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "logkit.h"
 #include "nuc_log_file.h"
@@ -22,6 +24,8 @@ typedef struct {
     uint64_t lost;
     char said[320];
 } world_t;
+
+static unsigned damaged; /* reports of the keeper */
 
 static void die(const char *what)
 {
@@ -59,6 +63,7 @@ static void begin(world_t *world, nuc_log_from_t from)
     unsigned i;
 
     memset(world, 0, sizeof(*world));
+    damaged = 0;
     kit_temp_dir(world->dir);
     world->queue = open_queue(world->dir);
 
@@ -138,10 +143,10 @@ static uint64_t records_in(const world_t *world, size_t i)
     return after - world->segments.firsts[i];
 }
 
-static void ignore_report(void *ctx, const nuc_log_report_t *report)
+static void take_report(void *ctx, const nuc_log_report_t *report)
 {
     (void) ctx;
-    (void) report;
+    damaged += report->event == NUC_LOG_QUARANTINED;
 }
 
 /* One round of the keeper, with what the reader has passed.  How many writers are left?
@@ -153,7 +158,7 @@ static size_t keep(world_t *world)
     nuc_log_consumer_t consumer;
     nuc_writer_list_t writers = {NULL, 0, 0};
 
-    if (nuc_log_keeper_open(kit_sys(), world->dir, ignore_report, NULL, &keeper, &err) !=
+    if (nuc_log_keeper_open(kit_sys(), world->dir, take_report, NULL, &keeper, &err) !=
             NUC_OK ||
         nuc_log_keeper_tend(keeper, &err) != NUC_OK) {
         die(err.message);
@@ -318,6 +323,38 @@ static void test_current_segment(void)
     end(&world);
 }
 
+/* The disk is full: a segment could not be begun, its file is there. */
+static void test_not_begun(int alive, int given_up)
+{
+    char name[NUC_LOG_NAME_MAX], path[NUC_PATH_MAX];
+    world_t world;
+
+    begin(&world, NUC_LOG_ALL);
+
+    /* the segment at hand is finished, and another not begun behind it */
+    if (!alive) {
+        kill_writer(&world);
+    }
+
+    nuc_segment_name(201 + (given_up ? 7 : 0), NUC_LOG_SEGMENT_SUFFIX, name);
+    nuc_path_join(path, world.path, name, NULL);
+    close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+
+    read_on(&world, UINT64_MAX);
+    is_int(world.read, 200, "a segment not begun, %s writer: all is read",
+           alive ? "living" : "dead");
+    is_int(world.lost, 0, "and nothing thought lost");
+
+    if (!alive) {
+        is_int(keep(&world), 0, "the keeper seals and removes all");
+    }
+
+    read_on(&world, UINT64_MAX);
+    is_int(world.lost, 0, "nor later");
+    is_int(damaged, 0, "nor by the keeper");
+    end(&world);
+}
+
 int main(void)
 {
     size_t which;
@@ -338,6 +375,9 @@ int main(void)
     test_directory(0);
     test_directory(1);
     test_current_segment();
+    test_not_begun(0, 0);
+    test_not_begun(0, 1);
+    test_not_begun(1, 1);
 
     return tap_done();
 }
