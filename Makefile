@@ -242,6 +242,13 @@ backlog:
 	@$(MAKE) -j$(JOBS) all
 	NUCLEUS_BACKLOG=10g $(PROVE) -v t/worker_backlog.t
 
+## siege: hostile clients, memory and errors at full length: 10,000 connections, 1,000,000 requests
+.PHONY: siege
+siege:
+	@$(deps) test
+	@$(MAKE) -j$(JOBS) all
+	ulimit -n 20000 && NUCLEUS_SIEGE=full $(PROVE) -v t/memory.t t/hostile.t t/siege.t
+
 ## bench: requests per second and CPU time per request, beside nginx's "return 204"
 .PHONY: bench
 bench:
