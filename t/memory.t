@@ -28,8 +28,7 @@ my @json = ('Content-Type' => 'application/json');
 
 # who sends is what the header says, so that one machine can be many
 my %common = (
-    main      => "worker_rlimit_nofile 20000;",
-    events    => '',
+    main      => $full ? 'worker_rlimit_nofile 20000;' : '',
     server    => <<'END',
         set_real_ip_from 127.0.0.1;
         real_ip_header   X-Sender;
@@ -205,10 +204,9 @@ sub is_busy {
 
 {
     my $budget = $size{inflight} << 20;
-    my $t = Nucleus::Test->new(%common, http => "nucleus_max_inflight $size{inflight}m;",
-        nginx => undef);
+    my $t = Nucleus::Test->new(%common, http => "nucleus_max_inflight $size{inflight}m;");
     my $conf = $t->read_file('nginx.conf') =~ s/worker_connections \d+/worker_connections 16000/r;
-    $t->write_confs(nginx => $conf);
+    $t->write_confs(nginx => $conf) if $full;
     $t->start;
 
     my ($pid) = $t->nginx_workers;

@@ -398,6 +398,13 @@ ngx_http_nucleus_make_records(ngx_http_request_t *r,
         ngx_memcpy(&ctx->rids[i * NUC_RID_LEN], rec->rid, NUC_RID_LEN);
 
         *size += nuc_record_encoded_len(rec);
+
+        if (*size > ngx_http_nucleus_max_body()) {
+
+            /* refused, however many more there are */
+
+            return NGX_OK;
+        }
     }
 
     return NGX_OK;
