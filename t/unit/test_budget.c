@@ -36,7 +36,7 @@ static size_t flood(const char *tenant, uint64_t address)
 static void storm(size_t tenants, size_t addresses, size_t want)
 {
     size_t t, a, granted, got[8][64] = {{0}}, least = MAX, most = 0;
-    char name[16];
+    char name[32];
 
     nuc_budget_init(&budget, MAX, 7);
 
