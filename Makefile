@@ -97,6 +97,8 @@ $(B)/unit/%.o: t/unit/%.c
 	@mkdir -p $(@D)
 	$(call say,cc,$<)
 	$(Q)$(CC) $(NUC_CFLAGS) -It/unit -c -o $@ $<
+# memory that runs out: t/unit/nomem.h
+$(B)/unit/test_nomem: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 $(UNIT_TESTS) $(UNIT_BENCHES): %: %.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
 	$(call say,link,$@)
 	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS) -ljansson
