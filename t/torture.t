@@ -142,8 +142,8 @@ sub disk_fault {
     }) or return 0;
     $undo->();
 
-    my $last = time;
     my $count = refusals();
+    my $last = time;
     $t->wait_for('no more are refused', PATIENCE, sub {
         my $now = refusals();
         ($last, $count) = (time, $now) if $now != $count;
