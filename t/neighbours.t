@@ -10,6 +10,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use IO::Uncompress::Gunzip qw(gunzip);
+use MIME::Base64 qw(encode_base64);
 use Test::More;
 
 use Nucleus::Test;
@@ -19,7 +20,9 @@ my $t = Nucleus::Test->new(
     http   => <<'END',
         limit_req_zone  $uri zone=req:1m rate=1r/m;
         limit_conn_zone $server_port zone=conn:1m;
-        log_format      test '$request_uri $status $request_length';
+        limit_req_zone  $server_port zone=slow:1m rate=5r/s;
+        log_format      test '$request_uri $status $request_length "$sent_http_nucleus_durability" '
+                             '"$sent_http_retry_after" $request_id';
 END
     server => 'access_log %%DIR%%/test.access test; client_max_body_size 2m;',
     locations => <<'END',
@@ -35,6 +38,27 @@ END
         location = /yes      { nucleus auto; auth_request /auth-yes; }
         location = /no       { nucleus auto; auth_request /auth-no; }
         location = /ask      { nucleus auto; auth_basic test; auth_basic_user_file %%DIR%%/nobody; }
+        location = /wait     { nucleus auto; limit_req zone=slow burst=10; }
+        location = /late     { nucleus auto; auth_basic test; auth_basic_user_file %%DIR%%/nobody; auth_delay 500ms; }
+        location = /either   { nucleus auto; satisfy any; allow 127.0.0.2; deny all;
+                               auth_basic test; auth_basic_user_file %%DIR%%/nobody; }
+        location = /here     { nucleus auto; satisfy any; allow 127.0.0.1; deny all;
+                               auth_basic test; auth_basic_user_file %%DIR%%/nobody; }
+        location = /both     { nucleus auto; satisfy all; allow 127.0.0.1; deny all;
+                               auth_basic test; auth_basic_user_file %%DIR%%/nobody; }
+
+        # what is done after the answer
+        location = /after    { proxy_pass http://127.0.0.1:%%PORT%%/up; post_action /done; }
+        location = /done     { internal; nucleus auto; nucleus_stream after; }
+        location = /then     { nucleus auto; post_action @then; }
+        location @then       { nucleus auto; nucleus_stream after; }
+        location = /logs     { nucleus auto; post_action /up; }
+
+        location = /one      { nucleus auto; keepalive_requests 1; }
+        location = /addition { nucleus auto; add_before_body /text; add_after_body /text; addition_types *; }
+        location = /text     { internal; return 200 "text\n"; }
+        location = /on       { nucleus auto; client_body_in_file_only on; }
+
         location = /auth-yes { internal; return 204; }
         location = /auth-no  { internal; return 403; }
         location = /any      { nucleus auto; satisfy any; deny all; auth_request /auth-yes; }
@@ -51,7 +75,7 @@ END
 END
 );
 
-$t->write_file('nobody', '');
+$t->write_file('nobody', "somebody:{PLAIN}secret\n");
 $t->start;
 
 my $number = 0;
@@ -114,6 +138,62 @@ is($r->header('WWW-Authenticate'), 'Basic realm="test"', 'with its WWW-Authentic
 $t->is_problem($t->get('/limits'), 405, 'method-not-allowed', {}, 'limit_except lets it pass');
 $t->is_problem($t->request('PUT', '/limits', [], '{}'), 403, 'forbidden', {}, 'limit_except');
 
+{
+    my @secret = (headers => [ Authorization => 'Basic ' . encode_base64('somebody:secret', '') ]);
+    my @wrong = (headers => [ Authorization => 'Basic ' . encode_base64('somebody:wrong', '') ]);
+
+    for my $uri (qw(/ask /either /here /both /late)) {
+        $t->is_receipt($t->post($uri, event(10), @secret), 1, "$uri: with a password");
+    }
+
+    $t->is_problem($t->post($_, '{"id":"never"}', @wrong), 401, 'unauthorized', {}, "$_: with a wrong one")
+        for qw(/ask /either /both /late);
+    $t->is_receipt($t->post('/here', event(10)), 1, 'satisfy any: by address');
+    $t->is_problem($t->post('/either', '{"id":"never"}'), 401, 'unauthorized', {}, 'satisfy any: by neither');
+    $t->is_problem($t->post('/both', '{"id":"never"}'), 401, 'unauthorized', {}, 'satisfy all: by address alone');
+}
+
+# what limit_req makes wait is taken in the end; one of them goes away while it waits
+{
+    my @waiting = map { my $c = $t->client; $c->send(Nucleus::Client::text('POST', '/wait', [ 'Content-Type' => 'application/json' ],
+            event($_ * 1000, $_ == 3 ? 'gone' : 'json'))); $c } 1 .. 5;
+    (splice @waiting, 2, 1)->reset;
+    my @good = grep { my $answer = $_->response; $answer && $answer->status == 202 } @waiting;
+    is(@good, 4, 'limit_req: those that waited');
+}
+
+# ---- after the answer
+
+for my $size (10, 5000) {
+    is($t->post('/after', event($size, 'after'))->status, 200, "post_action: the location's own answer, $size bytes");
+}
+
+# nginx has closed the file that it was in
+is($t->post('/after', '{"id":"never","x":"' . 'x' x 100_000 . '"}')->status, 200, 'post_action: a body that is gone is refused');
+
+is($t->post('/after', '{"bad')->status, 200, 'post_action: one that is refused is nobody\'s trouble');
+$t->is_receipt($t->post('/logs', event(10)), 1, 'post_action of a nucleus location');
+
+# stored by the location, then by what follows it
+is($t->post('/then', '{"id":"twice-after"}')->status, 202, 'post_action: from one to another');
+
+# ---- connections and bodies
+
+{
+    my $c = $t->client;
+    $c->send(join '', map { Nucleus::Client::text('POST', '/one', [ 'Content-Type' => 'application/json' ], $_) }
+            event(10), '{"id":"never"}');
+    my $answer = $c->response;
+    $t->is_receipt($answer, 1, 'keepalive_requests 1');
+    is($answer && $answer->header('Connection'), 'close', 'which it says');
+    ok($c->closed(20), 'and the connection ends');
+    $c->close;
+}
+
+for my $size (0, 10, 5000, 400_000) {
+    $t->is_receipt($t->post('/on', event($size)), 1, "client_body_in_file_only on, $size bytes");
+}
+
 # a subrequest, which is a GET, gets 405, which auth_request takes for a failure
 $t->is_problem($t->post('/loop', '{"id":"never"}'), 500, 'internal-error', {},
     'a subrequest to a nucleus location');
@@ -139,6 +219,13 @@ is(join(' ', map { $r->header($_) // 'no' } qw(X-Always X-Good)), 'yes no',
 $r = $t->post('/header', '{');
 is(join(' ', map { $r->header($_) // 'no' } qw(X-Always X-Good)), 'yes no', 'add_header: a problem');
 
+$r = $t->post('/addition', event(10));
+is($r->status, 202, 'addition: taken');
+like($r->body, qr/\{"accepted":1,.*\}\r\n/, 'addition: with its receipt');
+$r = $t->post('/addition', '{');
+is($r->status, 400, 'addition: refused');
+like($r->body, qr/\{"type":"urn:nucleus:problem:invalid-json".*\}\r\n/, 'addition: with the problem');
+
 $t->is_receipt($t->post('/slow', event(10)), 1, 'limit_rate');
 is($t->get('/included')->body, qq([{"status":"ready"}\r\n]), 'health by a subrequest');
 
@@ -157,19 +244,24 @@ is($t->get('/included')->body, qq([{"status":"ready"}\r\n]), 'health by a subreq
 
 my @events = $t->wait_events(sub {
     my %seen = map { $_->{id} => 1 } @_;
-    return $seen{twice} && !grep { !$seen{$_} && $want{$_} ne 'gone' } keys %want;
+    return $seen{twice} && $seen{'twice-after'} && !grep { !$seen{$_} && $want{$_} ne 'gone' } keys %want;
 });
 my %count;
 $count{ $_->{id} }++ for @events;
 
 like(delete $count{twice}, qr/^[12]$/, 'two copies of one');
+like(delete $count{'twice-after'}, qr/^[12]$/, 'post_action: one or two of one');
 is(scalar(grep { $count{$_} != 1 && $_ ne 'once' } keys %count), 0, 'nothing else twice');
 is(scalar(grep { $_->{stream} ne ($want{ $_->{id} } eq 'gone' ? 'copies' : $want{ $_->{id} }) } grep { $want{ $_->{id} } } @events), 0,
     'each in its stream');
 is(join(' ', grep { !$want{$_} && $_ ne 'once' } sort keys %count), '', 'and no other');
 is(scalar(grep { Nucleus::Store::sha256($_) ne $_->{data_sha256} } @events), 0, 'unchanged');
 
-like($t->read_file('test.access'), qr{^/events 202 \d+$}m, 'the access log has it');
+my $access = $t->read_file('test.access');
+like($access, qr{^/events 202 \d+ "log" "-" [0-9a-f]{32}$}m, 'the access log has it');
+like($access, qr{^/no 403 \d+ "-" "-" [0-9a-f]{32}$}m, 'and what is refused');
+my %request_id = map { $_->{request_id} => 1 } @events;
+is(join("\n", grep { !$request_id{$_} } $access =~ /^\S+ 202 \d+ "log" "-" (\S+)$/mg), '', 'by $request_id it leads to the events');
 
 $t->finish;
 done_testing;

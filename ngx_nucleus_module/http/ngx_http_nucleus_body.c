@@ -211,6 +211,12 @@ ngx_http_nucleus_append_body(ngx_http_request_t *r,
     if (ngx_buf_in_memory(b)) {
         ngx_memcpy(p, b->pos, size);
 
+    } else if (b->file->fd == NGX_INVALID_FILE) {
+
+        /* sent upstream, then closed: what post_action is left with */
+
+        return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_INCOMPLETE_BODY, 0);
+
     } else {
         n = ngx_read_file(b->file, p, size, b->file_pos);
 
