@@ -1,6 +1,7 @@
 /*
- * Somebody removes files of the queue by hand: what was in them is counted as lost, once,
- * and nothing stands still.
+ * Files of the queue that somebody removed, and files that are damaged, each at each
+ * place: what was in them is counted as lost, once, all else is read, and nothing stands
+ * still.
  */
 
 #include <fcntl.h>
@@ -355,6 +356,255 @@ static void test_not_begun(int alive, int given_up)
     end(&world);
 }
 
+/* Damage: each kind, at each place, in each life of a log. */
+
+typedef enum {
+    ALIVE,
+    DEAD,
+    SEALED,
+    LIVES
+} life_t;
+
+typedef enum {
+    FLIP,     /* a bit */
+    GARBAGE,  /* the whole field */
+    PAGE,     /* the page that it is in is zeros */
+    TRUNCATE, /* the file ends before it */
+    KINDS
+} kind_t;
+
+static const char *const life_names[] = {"living", "dead", "sealed"};
+static const char *const kind_names[] = {"flipped", "garbage", "zero page", "cut off"};
+
+typedef struct {
+    const char *name;
+    const char *suffix; /* NULL: the head */
+    size_t segment;
+    off_t offset;
+    size_t len;
+} place_t;
+
+#define SEG NUC_LOG_SEGMENT_SUFFIX
+#define IDX NUC_LOG_INDEX_SUFFIX
+
+static const place_t places[] = {
+    {"head, magic", NULL, 0, 0, 8},
+    {"head, writer", NULL, 0, 8, 16},
+    {"head, checksum", NULL, 0, 24, 4},
+    {"first header, magic", SEG, 0, 0, 8},
+    {"middle header, version", SEG, 2, 6, 1},
+    {"middle header, writer", SEG, 2, 8, 16},
+    {"middle header, first", SEG, 2, 24, 8},
+    {"middle header, prev_end", SEG, 2, 40, 8},
+    {"last header, checksum", SEG, 99, 60, 4},
+    {"first frame, length", SEG, 0, 64, 4},
+    {"first frame, checksum", SEG, 2, 68, 4},
+    {"first frame, sequence", SEG, 99, 72, 8},
+    {"first frame, group", SEG, 0, 80, 4},
+    {"first frame, flags", SEG, 2, 84, 4},
+    {"first frame, record", SEG, 99, 100, 40},
+    {"middle frames", SEG, 0, 9000, 300},
+    {"middle frames of the last", SEG, 99, 9000, 300},
+    {"end", SEG, 2, -30, 30},
+    {"end of the last", SEG, 99, -30, 30},
+    {"index, magic", IDX, 2, 0, 8},
+    {"index, writer", IDX, 2, 8, 16},
+    {"index, first", IDX, 0, 24, 8},
+    {"index, end", IDX, 2, 32, 8},
+    {"index, lost", IDX, 99, 56, 8},
+    {"index, checksum", IDX, 0, 124, 4},
+    {"index, body", IDX, 0, 200, 40},
+};
+
+static void put(int fd, off_t offset, size_t len, off_t size, int zeros)
+{
+    size_t i;
+    uint8_t byte;
+
+    for (i = 0; i < len && offset + (off_t) i < size; i++) {
+        byte = zeros ? 0 : (uint8_t) (0x9d + 37 * i);
+
+        if (pwrite(fd, &byte, 1, offset + (off_t) i) != 1) {
+            die("pwrite");
+        }
+    }
+}
+
+static void damage(const world_t *world, const place_t *place, kind_t kind)
+{
+    int fd;
+    char path[NUC_PATH_MAX];
+    off_t offset;
+    size_t which = place->segment < world->segments.count ? place->segment
+                                                          : world->segments.count - 1;
+    uint8_t byte;
+    struct stat st;
+
+    if (place->suffix == NULL) {
+        nuc_path_join(path, world->path, NUC_LOG_HEAD_NAME, NULL);
+    } else {
+        nuc_segment_path(world->path, world->segments.firsts[which], place->suffix, path,
+                         NULL);
+    }
+
+    fd = open(path, O_RDWR | O_CLOEXEC);
+
+    if (fd == -1 || fstat(fd, &st) == -1) {
+        die(path);
+    }
+
+    offset = place->offset < 0 ? st.st_size + place->offset : place->offset;
+
+    if (kind == FLIP) {
+        if (pread(fd, &byte, 1, offset) != 1) {
+            die("nothing to flip");
+        }
+
+        byte ^= 0x10;
+
+        if (pwrite(fd, &byte, 1, offset) != 1) {
+            die("pwrite");
+        }
+    } else if (kind == GARBAGE) {
+        put(fd, offset, place->len, st.st_size, 0);
+    } else if (kind == PAGE) {
+        put(fd, offset & ~(off_t) 4095, 4096, st.st_size, 1);
+    } else if (ftruncate(fd, offset) == -1) {
+        die("ftruncate");
+    }
+
+    close(fd);
+}
+
+/* A writer maps its head, and goes on writing where its segment ended: not by hand. */
+static int possible(const place_t *place, kind_t kind, life_t life)
+{
+    if (place->suffix == NULL) {
+        return life != ALIVE;
+    }
+
+    if (strcmp(place->suffix, IDX) == 0) {
+        return life == SEALED;
+    }
+
+    return life != ALIVE || kind != TRUNCATE || place->segment != 99;
+}
+
+static void read_anew(world_t *world)
+{
+    nuc_log_reader_close(world->reader);
+    world->read = world->lost = 0;
+
+    if (nuc_log_reader_open(kit_sys(), world->dir, NUC_LOG_ALL, &world->reader, NULL) !=
+        NUC_OK) {
+        die("reader");
+    }
+
+    read_on(world, UINT64_MAX);
+}
+
+static void tend(world_t *world)
+{
+    nuc_err_t err = {.message = ""};
+    nuc_log_keeper_t *keeper;
+
+    if (nuc_log_keeper_open(kit_sys(), world->dir, take_report, NULL, &keeper, &err) !=
+            NUC_OK ||
+        nuc_log_keeper_tend(keeper, &err) != NUC_OK) {
+        die(err.message);
+    }
+
+    nuc_log_keeper_close(keeper);
+}
+
+/* NULL, or what is wrong. */
+static const char *survives(const place_t *place, kind_t kind, life_t life)
+{
+    unsigned told;
+    uint64_t most;
+    const char *wrong = NULL;
+    world_t world;
+
+    begin(&world, NUC_LOG_ALL);
+
+    if (life != ALIVE) {
+        kill_writer(&world);
+    }
+
+    if (life == SEALED) {
+        tend(&world);
+    }
+
+    list(&world);
+    damage(&world, place, kind);
+
+    /* a record has 100 bytes at least */
+    most = place->suffix == NULL || strcmp(place->suffix, IDX) == 0 ? 0
+           : kind == PAGE                                           ? 41
+           : kind == TRUNCATE                                       ? 40
+           : place->offset >= 0 && place->offset < 64               ? 0
+                                                                    : 3;
+
+    read_on(&world, UINT64_MAX);
+
+    /* without a head nobody knows yet where a log ends that nobody writes */
+    if (world.read + world.lost != 200 && !(place->suffix == NULL && life == DEAD)) {
+        wrong = "records were neither read nor counted";
+    } else if (world.lost > most) {
+        wrong = "more was lost than was hit";
+    }
+
+    tend(&world);
+    told = damaged;
+    read_anew(&world);
+
+    if (wrong == NULL && (world.read + world.lost != 200 || world.lost > most)) {
+        wrong = "not the same after the keeper";
+    }
+
+    if (wrong == NULL && world.lost > 0 && told == 0 && life == DEAD) {
+        wrong = "the keeper put nothing aside";
+    }
+
+    tend(&world);
+
+    if (wrong == NULL && damaged != told) {
+        wrong = "the keeper tells it twice";
+    }
+
+    if (wrong != NULL) {
+        diag("%s, %s, %s: %s: read %llu, lost %llu", place->name, kind_names[kind],
+             life_names[life], wrong, (unsigned long long) world.read,
+             (unsigned long long) world.lost);
+    }
+
+    end(&world);
+
+    return wrong;
+}
+
+static void test_damage(void)
+{
+    size_t i;
+    int kind, life;
+    unsigned wrong, tried;
+
+    for (i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        wrong = tried = 0;
+
+        for (kind = 0; kind < KINDS; kind++) {
+            for (life = 0; life < LIVES; life++) {
+                if (possible(&places[i], (kind_t) kind, (life_t) life)) {
+                    wrong += survives(&places[i], (kind_t) kind, (life_t) life) != NULL;
+                    tried++;
+                }
+            }
+        }
+
+        ok(wrong == 0 && tried > 0, "damage, %s: %u cases", places[i].name, tried);
+    }
+}
+
 int main(void)
 {
     size_t which;
@@ -378,6 +628,7 @@ int main(void)
     test_not_begun(0, 0);
     test_not_begun(0, 1);
     test_not_begun(1, 1);
+    test_damage();
 
     return tap_done();
 }
