@@ -15,10 +15,14 @@
 
 #define NGX_HTTP_NUCLEUS_BODY_START  16384
 
+/* bytes of a body that are read before others have their turn */
+#define NGX_HTTP_NUCLEUS_READ_MAX    524288
+
 
 static void ngx_http_nucleus_read_handler(ngx_http_request_t *r);
 static void ngx_http_nucleus_read_body(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
+static ngx_uint_t ngx_http_nucleus_yield(ngx_http_request_t *r, size_t read);
 static ngx_int_t ngx_http_nucleus_use_body(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 static ngx_int_t ngx_http_nucleus_collect_body(ngx_http_request_t *r,
@@ -72,12 +76,15 @@ ngx_http_nucleus_read_handler(ngx_http_request_t *r)
 static void
 ngx_http_nucleus_read_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 {
+    size_t     before;
     ngx_int_t  rc;
 
     if (!r->reading_body && ngx_http_nucleus_use_body(r, ctx) == NGX_OK) {
         ngx_http_nucleus_process_body(r, ctx);
         return;
     }
+
+    before = ctx->body.len;
 
     for ( ;; ) {
 
@@ -89,6 +96,10 @@ ngx_http_nucleus_read_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         if (!r->reading_body) {
             r->read_event_handler = ngx_http_block_reading;
             ngx_http_nucleus_process_body(r, ctx);
+            return;
+        }
+
+        if (ngx_http_nucleus_yield(r, ctx->body.len - before)) {
             return;
         }
 
@@ -104,6 +115,31 @@ ngx_http_nucleus_read_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 
     ngx_http_nucleus_forget_body(r, ctx);
     ngx_http_finalize_request(r, rc);
+}
+
+
+/*
+ * A client that sends faster than we read would keep us here.  HTTP/2 and
+ * HTTP/3 read by themselves, as far as their windows go
+ */
+
+static ngx_uint_t
+ngx_http_nucleus_yield(ngx_http_request_t *r, size_t read)
+{
+    ngx_event_t  *rev;
+
+    rev = r->connection->read;
+
+    if (read < NGX_HTTP_NUCLEUS_READ_MAX
+        || r->http_version >= NGX_HTTP_VERSION_20
+        || !rev->ready)
+    {
+        return 0;
+    }
+
+    ngx_post_event(rev, &ngx_posted_next_events);
+
+    return 1;
 }
 
 
