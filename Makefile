@@ -41,12 +41,17 @@ WORKER := $(call sources,nuc_worker)
 
 LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(SINK) $(WORKER)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/obj/%.o)
-NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch] tools/*.c)
+NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch] t/fuzz/*.[ch] tools/*.c)
 
 UNIT_TESTS := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/test_*.c))
 UNIT_BENCHES := $(patsubst t/unit/%.c,$(B)/unit/%,$(wildcard t/unit/bench_*.c))
 UNIT_LIB := $(filter-out $(wildcard t/unit/test_*.c t/unit/bench_*.c),$(wildcard t/unit/*.c))
 UNIT_LIB_OBJS := $(UNIT_LIB:t/unit/%.c=$(B)/unit/%.o)
+
+FUZZ_SUBJECTS := $(patsubst t/fuzz/fuzz_%.c,%,$(wildcard t/fuzz/fuzz_*.c))
+FUZZERS := $(FUZZ_SUBJECTS:%=$(B)/fuzz/fuzz_%)
+REPLAYS := $(FUZZ_SUBJECTS:%=$(B)/fuzz/replay_%)
+FUZZ_LIB_OBJS := $(B)/fuzz/fuzz.o $(B)/fuzz/memfs.o $(B)/unit/json_oracle.o
 
 NUC_CFLAGS := -std=gnu11 $(OPT) $(WARN) $(SAN) -D_GNU_SOURCE -pthread -fno-common -MMD -MP \
 	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/sink -I$(SRC)/worker $(CFLAGS)
@@ -91,7 +96,7 @@ $(B)/nucleus-worker: $(B)/obj/worker/nuc_worker_main.o $(B)/libnucleus.a
 # unit tests: t/unit/test_*.c, each a program that prints TAP; bench_*.c measure; the others are
 # their helpers
 .PHONY: unit bench-programs
-unit: $(UNIT_TESTS) $(UNIT_BENCHES)
+unit: $(UNIT_TESTS) $(UNIT_BENCHES) $(REPLAYS)
 bench-programs: $(UNIT_BENCHES)
 $(B)/unit/%.o: t/unit/%.c
 	@mkdir -p $(@D)
@@ -100,6 +105,18 @@ $(B)/unit/%.o: t/unit/%.c
 # memory that runs out: t/unit/nomem.h
 $(B)/unit/test_nomem: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup
 $(UNIT_TESTS) $(UNIT_BENCHES): %: %.o $(UNIT_LIB_OBJS) $(B)/libnucleus.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS) -ljansson
+
+# fuzz targets, t/fuzz/fuzz_*.c: with replay.c they are tests, with libFuzzer they search
+$(B)/fuzz/%.o: t/fuzz/%.c
+	@mkdir -p $(@D)
+	$(call say,cc,$<)
+	$(Q)$(CC) $(NUC_CFLAGS) -It/unit -It/fuzz -c -o $@ $<
+$(FUZZERS): LDFLAGS += -fsanitize=fuzzer
+$(FUZZERS): $(B)/fuzz/fuzz_%: $(B)/fuzz/fuzz_%.o $(FUZZ_LIB_OBJS) $(B)/libnucleus.a
+$(REPLAYS): $(B)/fuzz/replay_%: $(B)/fuzz/fuzz_%.o $(B)/fuzz/replay.o $(FUZZ_LIB_OBJS) $(B)/libnucleus.a
+$(FUZZERS) $(REPLAYS):
 	$(call say,link,$@)
 	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS) -ljansson
 
@@ -202,7 +219,7 @@ test:
 
 .PHONY: prove
 prove:
-	$(PROVE) -j2 $(UNIT_TESTS) $(sort $(wildcard t/*.t))
+	$(PROVE) -j2 $(UNIT_TESTS) $(REPLAYS) $(sort $(wildcard t/*.t))
 
 ## stable: the tests with the newest stable nginx, HTTP/3 included; fetches and builds it
 .PHONY: stable
@@ -229,6 +246,18 @@ ubsan:
 UBSAN := -fsanitize=undefined -fno-sanitize-recover=all
 
 SANITIZED = $(MAKE) DEPS=no NGINX_BUILD=yes OPT='-O1 -g' test
+
+## fuzz: search for inputs that break what must hold (FUZZ_SECONDS=900 each, FUZZ="SUBJECT ...")
+FUZZ ?= $(FUZZ_SUBJECTS)
+FUZZ_SECONDS ?= 900
+FUZZ_CC ?= clang
+.PHONY: fuzz fuzz-programs
+fuzz:
+	@$(deps) fuzz
+	@$(MAKE) -j$(JOBS) DEPS=no B=build-fuzz CC='$(FUZZ_CC)' OPT='-O1 -g' FUZZ='$(FUZZ)' \
+		SAN='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all' fuzz-programs
+	@tools/fuzz build-fuzz/fuzz $(FUZZ_SECONDS) $(FUZZ)
+fuzz-programs: $(FUZZ:%=$(B)/fuzz/fuzz_%)
 
 ## torture: the ledger of kills, reloads, upgrades, full and stalled disks, at its full length
 .PHONY: torture

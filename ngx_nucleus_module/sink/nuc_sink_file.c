@@ -456,6 +456,16 @@ static nuc_rc_t nuc_file_cut(const nuc_sys_t *sys, const char *path, uint64_t le
     return rc;
 }
 
+/* Is it a path such as this sink makes, which cannot lead out of the root? */
+static int nuc_file_is_ours(const char *path)
+{
+    size_t len = strlen(path), suffix_len = strlen(NUC_FILE_SUFFIX);
+
+    return path[0] != '/' && strchr(path, '/') != NULL && strncmp(path, "../", 3) != 0 &&
+           strstr(path, "/../") == NULL && len > suffix_len &&
+           strcmp(path + len - suffix_len, NUC_FILE_SUFFIX) == 0;
+}
+
 /* One line of the state: "<length> <path>". */
 static nuc_rc_t nuc_file_recover(nuc_sink_file_t *s, const char *root, const char *line,
                                  size_t len, char before[NUC_PATH_MAX], nuc_err_t *err)
@@ -475,7 +485,7 @@ static nuc_rc_t nuc_file_recover(nuc_sink_file_t *s, const char *root, const cha
 
     length = strtoull(name, &rest, 10);
 
-    if (rest == name || rest[0] != ' ' || strchr(rest + 1, '/') == NULL) {
+    if (rest == name || rest[0] != ' ' || !nuc_file_is_ours(rest + 1)) {
         return nuc_err_set(err, NUC_CORRUPT, "the state of the file sink has a bad line");
     }
 
