@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@
 /* A group's buffer that has become larger than this is given back when the group is done:
  * its owner counts bytes of records, not what is kept for the next ones. */
 #define NUC_GATHER_KEEP    (8u << 20)
+#define NUC_HUGE_PAGE      (2u << 20)
 #define NUC_TICK_MS        1000
 #define NUC_RETRY_AFTER_IO 5 /* seconds */
 
@@ -110,6 +112,28 @@ static void nuc_group_swap(nuc_group_t *gather, nuc_group_t *flight)
     nuc_group_init(gather);
 }
 
+/*
+ * The first touch of a new page is the dearest part of a copy, and large bodies are
+ * copied by the event thread: ask for large pages.  A wish that may stay one.
+ */
+static void nuc_group_wish(const nuc_buf_t *frames)
+{
+    uintptr_t begin, end;
+
+    if (frames->capacity <= NUC_GATHER_KEEP) {
+        return;
+    }
+
+    begin = ((uintptr_t) frames->data + frames->len + NUC_HUGE_PAGE - 1) &
+            ~(uintptr_t) (NUC_HUGE_PAGE - 1);
+    end =
+        ((uintptr_t) frames->data + frames->capacity) & ~(uintptr_t) (NUC_HUGE_PAGE - 1);
+
+    if (begin < end) {
+        (void) madvise((void *) begin, end - begin, MADV_HUGEPAGE);
+    }
+}
+
 static void nuc_group_trim(nuc_group_t *group)
 {
     if (group->frames.capacity > NUC_GATHER_KEEP) {
@@ -163,6 +187,8 @@ static nuc_rc_t nuc_log_submit(nuc_queue_t *queue, const nuc_record_t *records,
         rc = nuc_err_set(err, NUC_NOMEM, "no memory for %zu bytes of records", total);
         goto done;
     }
+
+    nuc_group_wish(frames);
 
     for (i = 0; i < count; i++) {
         end = nuc_record_encode(&records[i], frame + NUC_FRAME_HEADER_LEN);
