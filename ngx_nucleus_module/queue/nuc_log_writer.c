@@ -148,7 +148,7 @@ static void nuc_group_trim(nuc_group_t *group)
 static nuc_rc_t nuc_log_submit(nuc_queue_t *queue, const nuc_record_t *records,
                                size_t count, nuc_ticket_t *ticket, nuc_err_t *err)
 {
-    size_t i, length, before, total = 0;
+    size_t i, length, before, capacity, total = 0;
     uint8_t *frame, *end, *following;
     nuc_rc_t rc = NUC_OK;
     nuc_log_t *log = (nuc_log_t *) queue;
@@ -180,6 +180,8 @@ static nuc_rc_t nuc_log_submit(nuc_queue_t *queue, const nuc_record_t *records,
         goto done;
     }
 
+    capacity = frames->capacity;
+
     frame = nuc_buf_reserve(frames, total);
     if (frame == NULL) {
         nuc_buf_reset(frames);
@@ -188,7 +190,9 @@ static nuc_rc_t nuc_log_submit(nuc_queue_t *queue, const nuc_record_t *records,
         goto done;
     }
 
-    nuc_group_wish(frames);
+    if (frames->capacity != capacity) {
+        nuc_group_wish(frames);
+    }
 
     for (i = 0; i < count; i++) {
         end = nuc_record_encode(&records[i], frame + NUC_FRAME_HEADER_LEN);
