@@ -49,9 +49,10 @@ typedef struct {
     nuc_buf_t bytes;
 } segment_t;
 
-/* What a reader delivered, by the records' numbers; 0: a payload that is no record. */
+/* What a reader delivered. */
 typedef struct {
-    uint16_t numbers[FRAMES];
+    uint8_t rids[FRAMES][NUC_RID_LEN];
+    bool is_record[FRAMES]; /* rather than a payload that is none */
     uint64_t sequences[FRAMES];
     unsigned count;
     unsigned records; /* those that are one */
@@ -430,17 +431,23 @@ static uint64_t limit_of(const case_t *c, unsigned i)
                : after->first;
 }
 
-static unsigned number_of(const nuc_record_t *record)
-{
-    return nuc_le16(record->rid);
-}
-
 static void deliver(delivered_t *d, uint64_t sequence, const nuc_record_t *record)
 {
     FUZZ_CHECK(d->count < FRAMES, "more records than there are frames");
-    d->numbers[d->count] = (uint16_t) (record != NULL ? number_of(record) : 0);
+
+    if (record != NULL) {
+        memcpy(d->rids[d->count], record->rid, NUC_RID_LEN);
+        d->is_record[d->count] = true;
+        d->records++;
+    }
+
     d->sequences[d->count++] = sequence;
-    d->records += record != NULL;
+}
+
+static bool is_same(const delivered_t *a, unsigned i, const delivered_t *b, unsigned j)
+{
+    return a->sequences[i] == b->sequences[j] &&
+           memcmp(a->rids[i], b->rids[j], NUC_RID_LEN) == 0;
 }
 
 static void naive_segment(const case_t *c, unsigned i, uint64_t *position, delivered_t *d)
@@ -556,15 +563,13 @@ static void check_delivered(const delivered_t *got, const delivered_t *want)
     unsigned i, j;
 
     for (i = j = 0; j < want->count; j++) {
-        if (want->numbers[j] == 0) { /* no record: told as lost */
+        if (!want->is_record[j]) { /* told as lost */
             continue;
         }
 
         FUZZ_CHECK(i < got->count, "sequence %llu is not delivered",
                    (unsigned long long) want->sequences[j]);
-        FUZZ_CHECK(got->numbers[i] == want->numbers[j] &&
-                       got->sequences[i] == want->sequences[j],
-                   "sequence %llu is delivered, not %llu",
+        FUZZ_CHECK(is_same(got, i, want, j), "sequence %llu is delivered, not %llu",
                    (unsigned long long) got->sequences[i],
                    (unsigned long long) want->sequences[j]);
         i++;
@@ -574,18 +579,18 @@ static void check_delivered(const delivered_t *got, const delivered_t *want)
                (unsigned long long) got->sequences[i]);
 }
 
-static void check_is_there(const delivered_t *all, uint64_t sequence, unsigned number)
+static void check_is_there(const delivered_t *all, const delivered_t *d, unsigned i)
 {
-    unsigned i;
+    unsigned j;
 
-    for (i = 0; i < all->count; i++) {
-        if (all->sequences[i] == sequence && all->numbers[i] == number) {
+    for (j = 0; j < all->count; j++) {
+        if (is_same(d, i, all, j)) {
             return;
         }
     }
 
     FUZZ_CHECK(0, "sequence %llu is delivered, and is in no segment",
-               (unsigned long long) sequence);
+               (unsigned long long) d->sequences[i]);
 }
 
 /* Every record that was delivered stands in a segment, with that sequence. */
@@ -615,7 +620,7 @@ static void check_not_invented(const case_t *c, const delivered_t *d)
     }
 
     for (i = 0; i < d->count; i++) {
-        check_is_there(&all, d->sequences[i], d->numbers[i]);
+        check_is_there(&all, d, i);
     }
 }
 
@@ -629,7 +634,7 @@ static void check_kept(const delivered_t *some, const delivered_t *all)
             j++;
         }
 
-        FUZZ_CHECK(j < all->count && all->numbers[j] == some->numbers[i],
+        FUZZ_CHECK(j < all->count && is_same(some, i, all, j),
                    "sequence %llu was read before recovery and is gone",
                    (unsigned long long) some->sequences[i]);
     }
@@ -717,7 +722,6 @@ static void check_find(case_t *c, const delivered_t *d, const char *when)
 {
     unsigned i;
     char path[NUC_PATH_MAX];
-    uint8_t rid[NUC_RID_LEN] = {0};
     uint64_t offset;
     nuc_rc_t rc;
     nuc_str_t file;
@@ -725,12 +729,7 @@ static void check_find(case_t *c, const delivered_t *d, const char *when)
     nuc_record_t record;
 
     for (i = 0; i < d->count; i += 1 + d->count / 4) {
-        if (d->numbers[i] == 0) {
-            continue;
-        }
-
-        nuc_le16_put(rid, d->numbers[i]);
-        rc = nuc_log_find(c->sys, QUEUE, rid, path, &offset, &err);
+        rc = nuc_log_find(c->sys, QUEUE, d->rids[i], path, &offset, &err);
         FUZZ_CHECK(rc == NUC_OK, "%s, find does not find sequence %llu: %d", when,
                    (unsigned long long) d->sequences[i], rc);
 
@@ -740,7 +739,7 @@ static void check_find(case_t *c, const delivered_t *d, const char *when)
                 nuc_record_decode((nuc_str_t){file.data + offset + NUC_FRAME_HEADER_LEN,
                                               nuc_le32(file.data + offset)},
                                   &record, NULL) == NUC_OK &&
-                number_of(&record) == d->numbers[i],
+                memcmp(record.rid, d->rids[i], NUC_RID_LEN) == 0,
             "%s, find finds another record", when);
     }
 }

@@ -286,15 +286,22 @@ static void fuzz_life(fuzz_input_t *in)
  * A hostile state.
  */
 
-/* Is there a component ".." in one of the lines? */
+/* Is one of the components of a line's path ".."? */
 static int leads_upwards(nuc_str_t state)
 {
+    int path;
     size_t i;
 
-    for (i = 3; i < state.len; i++) {
-        if (memcmp(state.data + i - 2, "..", 2) == 0 && memchr("/\n", state.data[i], 2) &&
-            memchr("/ ", state.data[i - 3], 2)) {
-            return 1;
+    for (path = 0, i = 0; i + 3 < state.len; i++) {
+        if (state.data[i] == '\n') {
+            path = 0;
+        } else if (state.data[i] == (path ? '/' : ' ')) {
+            path = 1;
+
+            if (memcmp(state.data + i + 1, "..", 2) == 0 &&
+                (state.data[i + 3] == '/' || state.data[i + 3] == '\n')) {
+                return 1;
+            }
         }
     }
 
