@@ -245,7 +245,7 @@ sub disk {
 }
 
 sub disks {
-    disk('space-none', 20, 'queue-full');
+    disk('space-none', 20, 'queue-full', 'outcome-unknown', 'queue-failed');    # the last on a slow machine
     disk('sync-fail', 10, 'outcome-unknown', 'queue-failed');
     disk('sync-stall', 5, 'outcome-unknown', 'queue-failed');
 }
@@ -286,9 +286,12 @@ my $warm = $sent;
 
 my $start = time;
 my $rounds = 0;
+my @course;        # RSS on the way
 
 while ($sent < $warm + $want && @wrong < 20) {
     round();
+    push @course, sprintf '%.2f', Nucleus::Process::rss($nginx) / (1 << 20)
+        if ($sent - $warm) * 10 > $want * (@course + 1);
     next if $rounds++ % 20;
     busy();
     timeouts();
@@ -299,6 +302,7 @@ my ($files_after, $rss_after) = measure($files);
 
 note(sprintf '%d requests in %.0f s, after %d to warm up: RSS %.2f MB, was %.2f; %d descriptors, were %d',
     $sent - $warm, time - $start, $warm, $rss_after / (1 << 20), $rss / (1 << 20), $files_after, $files);
+note("RSS on the way, in MB: @course");
 note(join ', ', map { "$_: $seen{$_}" } sort keys %seen);
 
 is(scalar @wrong, 0, 'all were refused as they should be') or diag(join "\n", @wrong[ 0 .. ($#wrong < 9 ? $#wrong : 9) ]);
