@@ -70,6 +70,11 @@ sub log_has {
     like($out, qr/warning: queue "$queue" lies on overlayfs, whose files may be gone with their container: put it on a volume/,
         'with a warning');
 
+    $fault->set('fs-tmpfs');
+    ($status, $out) = $t->worker;
+    is($status, 1, 'tmpfs: nucleus-worker does not start');
+    like($out, qr/"msg":"worker cannot start","error":"queue \\"$queue\\" lies on tmpfs, whose files are gone with the power"/, 'and says why');
+
     $fault->set('fs-nfs');
     ($status, $out) = $t->nginx_test;
     is($status, 0, 'NFS: taken');
@@ -149,4 +154,40 @@ my $status = $t->status;
 is($status->{corrupt}, 0, 'nothing is thought lost') or diag(explain($status));
 
 $t->finish;
+
+# ---- the disk of a store: in memory, which is a warning; then it hangs, and nobody else waits
+
+{
+    my $u = Nucleus::Test->new(more => 'pipeline other { sink file { path %%DIR%%/other; } }');
+    my $stuck = Nucleus::Fault->new($u);
+
+    $u->write_confs(env => { %{ $stuck->env }, NUCLEUS_FAULT_DIR => $u->store });
+    $u->write_file("$_/.keep", '') for qw(store state);
+    $u->start_nginx or die "nginx does not start\n";
+    $stuck->set('fs-tmpfs');
+    $u->start_worker or die "nucleus-worker does not start\n";
+    ok($u->wait_for('a store in memory', 30, sub {
+        $u->read_file('worker.out') =~ /"level":"warn".*"msg":"a sync may not be one","error":"sink .* lies on tmpfs/
+    }), 'a store in memory is a warning');
+    $stuck->clear;
+    is($u->post('/events', '{"id":"stuck-0"}')->status, 202, 'a first event');
+    $u->wait_events(1);
+
+    my $hits = $stuck->hits;
+    $stuck->set('sync-stall');
+    is($u->post('/events', qq({"id":"stuck-$_"}))->status, 202, 'the store hangs: nginx takes events') for 1 .. 5;
+    ok($u->wait_for('the sync has begun', 30, sub { $stuck->hits > $hits }), 'the store hangs: a sync waits');
+    is(scalar $u->wait_events(6, $u->dir . '/other'), 6, 'the store hangs: the other pipeline goes on');
+    is($u->get('/health')->status, 200, 'the store hangs: nginx is ready');
+    is($u->status->{delivered}, 1, 'the store hangs: nothing more is committed');
+    is($u->status->{lag}{records}, 5, 'the store hangs: the lag says so');
+    $stuck->clear;
+
+    ok($u->wait_for('all is delivered', 30, sub { $u->status->{delivered} == 6 }), 'it goes on by itself');
+    my %seen;
+    $seen{ $_->{id} }++ for $u->events;
+    is(join(' ', map { "$_ $seen{$_}" } sort keys %seen), join(' ', map { "stuck-$_ 1" } 0 .. 5), 'and stores each once');
+    $u->finish;
+}
+
 done_testing;
