@@ -83,8 +83,9 @@ static void run_input(const char *path)
     uint8_t *bytes;
 
     file = fopen(path, "rb");
+    len = file != NULL && fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
 
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (len = ftell(file)) < 0) {
+    if (len < 0) {
         die(path);
     }
 
