@@ -13,13 +13,18 @@ use lib "$FindBin::Bin/lib";
 use Test::More;
 
 use Nucleus::Fault;
+use Nucleus::Http2;
 use Nucleus::Test;
+
+# since 1.25.1 it is a directive
+my ($listen, $http2) = Nucleus::Test::nginx_has('version: nginx/1\.2[234]\.') ? (' http2', '') : ('', 'http2 on;');
 
 # timeout= is far above the shutdown's, against what docs/operations.md says: the timeout of a request
 # must not be what ends it here
 my $t = Nucleus::Test->new(
     queue_options => 'min_free=0 segment=4m timeout=20s',
     main          => 'worker_shutdown_timeout 1s;',
+    server        => "listen 127.0.0.1:%%PORT2%%$listen; $http2",
     locations     => <<'END',
         location = /app  { mirror /copy; client_body_buffer_size 1k; proxy_pass http://127.0.0.1:%%PORT%%/up; }
         location = /up   { return 200 "up\n"; }
@@ -35,15 +40,22 @@ my @json = ('Content-Type' => 'application/json');
 my $number = 0;
 my (%may, %must, %never);
 
-# A connection with a request of one new event on its way, whose fate the book is about.
+# A new event, whose fate the book is about.
+sub event {
+    my ($book, $size) = @_;
+
+    my $id = 'end-' . ++$number;
+    $book->{$id} = 1;
+
+    return sprintf '{"id":"%s","x":"%s"}', $id, 'x' x ($size // 10);
+}
+
+# A connection with a request of one event on its way.
 sub begin {
     my ($book, %opt) = @_;
 
-    my $id = 'end-' . ++$number;
-    my $text = Nucleus::Client::text('POST', $opt{uri} // '/events', [@json], sprintf '{"id":"%s","x":"%s"}', $id, 'x' x ($opt{size} // 10));
+    my $text = Nucleus::Client::text('POST', $opt{uri} // '/events', [@json], event($book, $opt{size}));
     my $c = $t->client;
-
-    $book->{$id} = 1;
     $c->send(substr $text, 0, length($text) - ($opt{hold} // 0));
 
     return $c;
@@ -72,6 +84,12 @@ sub old_ends {
     my $pipelined = begin(\%may);
     $pipelined->send(Nucleus::Client::text('GET', '/live', [], undef));
     my $half = begin(\%never, size => 100, hold => 50);
+    my $h2 = Nucleus::Http2->new(port => $t->port2);
+    my @streams = map { $h2->open('/events', event(\%may, $_)) } 10, 1000, 10;
+    my $h2_half = $h2->start('/events');
+    $h2->send_body($h2_half, substr(event(\%never), 0, -1), end => 0);
+    my $h2_app = $h2->open('/app', event(\%must));
+    is($h2->answer($h2_app)->{status}, 200, 'HTTP/2: who is mirrored has his answer');
     my $idle = $t->client;
     is($idle->request('GET', '/live', [], undef)->status, 200, 'a connection that is kept');
 
@@ -86,6 +104,11 @@ sub old_ends {
         ok($c->closed(0), 'but an end');
         $c->close;
     }
+
+    $h2->wait(sub { 0 }, 15);
+    ok($h2->closed, 'HTTP/2: the connection ends');
+    is(join(' ', grep { defined $h2->stream($_)->{status} } @streams, $h2_half), '', 'HTTP/2: no answer');
+    $h2->close;
 
     ok($idle->closed(15), 'an idle connection ends');
     ok($copy->closed(15), 'so does that of the copy');

@@ -46,6 +46,7 @@ static ngx_int_t ngx_http_nucleus_alloc_records(ngx_http_request_t *r,
 static void ngx_http_nucleus_trim_records(void);
 static ngx_int_t ngx_http_nucleus_enqueue(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
+static void ngx_http_nucleus_waiting_handler(ngx_http_request_t *r);
 
 
 ngx_int_t
@@ -267,8 +268,22 @@ ngx_http_nucleus_process_body(ngx_http_request_t *r,
      * noticed when it is written to
      */
 
-    r->read_event_handler = ngx_http_block_reading;
+    r->read_event_handler = ngx_http_nucleus_waiting_handler;
     r->write_event_handler = ngx_http_request_empty_handler;
+}
+
+
+/* a connection of HTTP/2 ends only after its streams, which are told so here */
+
+static void
+ngx_http_nucleus_waiting_handler(ngx_http_request_t *r)
+{
+    if (r->connection->error) {
+        ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+        return;
+    }
+
+    ngx_http_block_reading(r);
 }
 
 
