@@ -221,10 +221,16 @@ test:
 prove:
 	$(PROVE) -j2 $(UNIT_TESTS) $(REPLAYS) $(sort $(wildcard t/*.t))
 
+## builds: every way to build it, each module loaded by the nginx that it is for and given an event
+.PHONY: builds
+builds:
+	@$(deps) builds
+	@JOBS='$(JOBS)' tools/check-builds build-builds
+
 ## stable: the tests with the newest stable nginx, HTTP/3 included; fetches and builds it
 .PHONY: stable
 stable:
-	@$(deps) test
+	@$(deps) test builds
 	@src=$$(tools/nginx-source stable) && $(MAKE) DEPS=no NGINX_BUILD=yes NGINX_SRC="$$src" B=build-stable $(STABLE)
 STABLE ?= test
 
@@ -330,19 +336,19 @@ CHECK_INCLUDES := $(addprefix -I$(SRC)/,core formats queue sink worker http) \
 	$(addprefix -I$(B)/nginx/,src/core src/event src/event/modules src/os/unix src/http \
 		src/http/modules src/http/v2 src/http/v3 src/event/quic objs)
 CHECK_FLAGS := -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -pthread -fno-common
-CHECKED := $(patsubst %.c,$(B)/check/%.ok,$(wildcard $(SRC)/*/*.c t/unit/*.c))
+CHECKED := $(patsubst %.c,$(B)/check/%.ok,$(wildcard $(SRC)/*/*.c t/unit/*.c t/fuzz/*.c))
 
 .PHONY: warnings
 warnings: $(CHECKED)
 $(filter $(B)/check/$(SRC)/http/%,$(CHECKED)): CHECK_FLAGS += -Wno-unused-parameter
-$(filter $(B)/check/t/unit/%,$(CHECKED)): ANALYZE := true
+$(filter $(B)/check/t/%,$(CHECKED)): ANALYZE := true
 ANALYZE := clang --analyze --analyzer-output text -Xanalyzer -analyzer-werror
 
-$(B)/check/%.ok: %.c $(HEADERS) $(wildcard t/unit/*.h) $(B)/nginx/objs/Makefile
+$(B)/check/%.ok: %.c $(HEADERS) $(wildcard t/unit/*.h t/fuzz/*.h) $(B)/nginx/objs/Makefile
 	@mkdir -p $(@D)
 	$(call say,check,$<)
-	$(Q)gcc $(CHECK_FLAGS) $(CHECK_INCLUDES) -It/unit -c -o /dev/null $<
-	$(Q)clang $(CHECK_FLAGS) $(CHECK_INCLUDES) -It/unit -c -o /dev/null $<
+	$(Q)gcc $(CHECK_FLAGS) $(CHECK_INCLUDES) -It/unit -It/fuzz -c -o /dev/null $<
+	$(Q)clang $(CHECK_FLAGS) $(CHECK_INCLUDES) -It/unit -It/fuzz -c -o /dev/null $<
 	$(Q)$(ANALYZE) -std=gnu11 -D_GNU_SOURCE $(CHECK_INCLUDES) $<
 	@touch $@
 

@@ -12,7 +12,7 @@ package Nucleus::Test;
 # From the environment, all optional:
 #
 #     TEST_NGINX_BINARY    nginx in the PATH, or /usr/sbin/nginx
-#     TEST_NGINX_MODULE    modules/ngx_http_nucleus_module.so
+#     TEST_NGINX_MODULE    modules/ngx_http_nucleus_module.so; "static" where nginx has it built in
 #     TEST_NUCLEUS_WORKER  build/nucleus-worker
 #     NUCLEUS_KEEP=1       keep the temporary directory; that of a failed test is kept anyway
 #
@@ -72,13 +72,16 @@ sub nginx_binary {
 sub nginx_has {
     my ($pattern) = @_;
 
-    state $said = do {
-        open my $fh, '-|', 'sh', '-c', 'exec "$0" -V 2>&1', nginx_binary() or die "nginx -V: $!\n";
+    state %said;
+    my $binary = nginx_binary();
+
+    $said{$binary} //= do {
+        open my $fh, '-|', 'sh', '-c', 'exec "$0" -V 2>&1', $binary or die "$binary -V: $!\n";
         local $/;
         <$fh> // '';
     };
 
-    return $said =~ $pattern;
+    return $said{$binary} =~ $pattern;
 }
 
 # The daemons run in another directory.
@@ -88,8 +91,11 @@ sub built {
     return Cwd::abs_path($file) // die "there is no $file: run make first\n";
 }
 
+# The module is part of the nginx under test.
+sub is_static { return ($ENV{TEST_NGINX_MODULE} // '') eq 'static' }
+
 sub module_file {
-    return built($ENV{TEST_NGINX_MODULE} // "$ROOT/modules/ngx_http_nucleus_module.so");
+    return is_static() ? '' : built($ENV{TEST_NGINX_MODULE} // "$ROOT/modules/ngx_http_nucleus_module.so");
 }
 
 sub worker_binary { return built($ENV{TEST_NUCLEUS_WORKER} // "$ROOT/build/nucleus-worker") }
@@ -219,6 +225,8 @@ sub fill_in {
         map { (uc $_ => $opt->{$_} // '') }
             qw(main events http server locations pipeline sink more),
     );
+
+    $text =~ s/^load_module .*\n//mg if is_static();
 
     # what is inserted may have names of its own
     for (1 .. 2) {
