@@ -180,7 +180,7 @@ ngx_http_nucleus_check_room(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         return ngx_http_nucleus_refuse_rc(r, rc, retry_after);
     }
 
-    if (length > NGX_HTTP_NUCLEUS_CHECKED_BODY) {
+    if (length > NGX_HTTP_NUCLEUS_CHECKED_BODY && r->request_body == NULL) {
         reserved = ngx_http_nucleus_check_share(ctx, length);
         if (reserved != NGX_OK) {
             return ngx_http_nucleus_refuse_size(r, reserved, length);
