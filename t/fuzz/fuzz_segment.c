@@ -424,6 +424,12 @@ static uint64_t limit_of(const case_t *c, unsigned i)
     after = &c->segments[i + 1];
     next = segment_file(c, after);
 
+    /* a full disk let nobody begin the last one */
+    if (i + 2 == c->nsegments && next.len < NUC_SEGMENT_HEADER_LEN && published(c) > 0 &&
+        published(c) <= after->first) {
+        return published(c);
+    }
+
     return next.len >= NUC_SEGMENT_HEADER_LEN &&
                    nuc_segment_header_decode(next.data, &writer, after->first, &header) ==
                        NUC_OK
