@@ -15,8 +15,10 @@
 #include "nuc_sys.h"
 #include "nuc_uuid.h"
 
-#define NUC_LOG_LOCK_NAME      "lock"
-#define NUC_LOG_HEAD_NAME      "head"
+#define NUC_LOG_LOCK_NAME "lock"
+#define NUC_LOG_HEAD_NAME "head"
+/* empty: the log came from another queue, and begins with what is there */
+#define NUC_LOG_BEGINS_NAME    "begins"
 #define NUC_LOG_NEW_PREFIX     ".new-"
 #define NUC_LOG_SEGMENT_SUFFIX ".seg"
 #define NUC_LOG_INDEX_SUFFIX   ".idx"

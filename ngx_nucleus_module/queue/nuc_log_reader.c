@@ -32,6 +32,7 @@ typedef struct {
     uint64_t
         successor; /* first sequence of the next segment; 0: none as of the last look */
     int seen;      /* in the listing of this refresh */
+    int begun;     /* its position says where it is begun */
 } nuc_log_source_t;
 
 struct nuc_log_reader_s {
@@ -153,6 +154,7 @@ nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t 
     }
 
     source->position = *position;
+    source->begun = 1;
 
     return NUC_OK;
 }
@@ -173,10 +175,28 @@ static uint64_t nuc_source_published(const nuc_log_source_t *source)
 static nuc_rc_t nuc_source_begin(nuc_log_reader_t *reader, nuc_log_source_t *source,
                                  nuc_err_t *err)
 {
+    char path[NUC_PATH_MAX];
     uint64_t begin = nuc_source_published(source);
     nuc_rc_t rc;
+    struct stat st;
+    nuc_log_from_t from = reader->refreshed ? NUC_LOG_ALL : reader->from;
 
-    if (reader->from == NUC_LOG_EARLIEST) {
+    if (source->begun) {
+        return NUC_OK;
+    }
+
+    if (from == NUC_LOG_ALL &&
+        nuc_path_join(path, source->path, NUC_LOG_BEGINS_NAME, NULL) == NUC_OK &&
+        reader->sys->stat(reader->sys, path, &st) == 0) {
+        from = NUC_LOG_EARLIEST;
+    }
+
+    if (from == NUC_LOG_ALL) {
+        source->begun = 1;
+        return NUC_OK;
+    }
+
+    if (from == NUC_LOG_EARLIEST) {
         rc = nuc_log_list_segments(reader->sys, source->path, &reader->segments, err);
         if (rc != NUC_OK && rc != NUC_NOT_FOUND) {
             return rc;
@@ -188,6 +208,7 @@ static nuc_rc_t nuc_source_begin(nuc_log_reader_t *reader, nuc_log_source_t *sou
     }
 
     source->position.sequence = begin > 0 ? begin : 1;
+    source->begun = 1;
 
     return NUC_OK;
 }
@@ -218,7 +239,7 @@ static void nuc_reader_drop_gone(nuc_log_reader_t *reader)
 
 nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err)
 {
-    size_t i, known = reader->nsources;
+    size_t i;
     nuc_rc_t rc;
     nuc_log_source_t *source;
 
@@ -245,12 +266,10 @@ nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err)
         }
     }
 
-    if (!reader->refreshed && reader->from != NUC_LOG_ALL) {
-        for (i = known; i < reader->nsources; i++) {
-            rc = nuc_source_begin(reader, reader->sources[i], err);
-            if (rc != NUC_OK) {
-                return rc;
-            }
+    for (i = 0; i < reader->nsources; i++) {
+        rc = nuc_source_begin(reader, reader->sources[i], err);
+        if (rc != NUC_OK) {
+            return rc;
         }
     }
 

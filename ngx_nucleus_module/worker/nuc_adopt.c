@@ -608,6 +608,16 @@ static nuc_rc_t nuc_adopt_copy(nuc_adopt_t *a, nuc_err_t *err)
 
 static nuc_rc_t nuc_adopt_publish(nuc_adopt_t *a, const char *from, nuc_err_t *err)
 {
+    nuc_rc_t rc;
+
+    /* what the dead host had removed is not missing here; worth no sync: without it a
+       pipeline only counts too much as lost */
+    rc = nuc_fs_replace(a->sys, from, NUC_LOG_BEGINS_NAME, nuc_str(""), NUC_LOG_FILE_MODE,
+                        NULL, NULL, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
     if (a->sys->rename(a->sys, from, a->target) == -1) {
         if (errno == EXDEV) {
             return NUC_AGAIN;

@@ -244,6 +244,24 @@ static void test_earliest(void)
     end(&world);
 }
 
+/* A log that came from another queue begins with what is there. */
+static void test_adopted(void)
+{
+    char path[NUC_PATH_MAX];
+    world_t world;
+    uint64_t gone;
+
+    begin(&world, NUC_LOG_ALL);
+    gone = records_in(&world, 0);
+    remove_segment(&world, 0);
+    nuc_path_join(path, world.path, NUC_LOG_BEGINS_NAME, NULL);
+    close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    read_on(&world, UINT64_MAX);
+    is_int(world.read, 200 - gone, "a log of another queue is read from what is there");
+    is_int(world.lost, 0, "and misses nothing");
+    end(&world);
+}
+
 /* All the segments: the head alone knows. */
 static void test_all_segments(int alive)
 {
@@ -620,6 +638,7 @@ int main(void)
 
     test_open_segment();
     test_earliest();
+    test_adopted();
     test_all_segments(0);
     test_all_segments(1);
     test_directory(0);
