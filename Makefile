@@ -253,6 +253,16 @@ UBSAN := -fsanitize=undefined -fno-sanitize-recover=all
 
 SANITIZED = $(MAKE) DEPS=no NGINX_BUILD=yes OPT='-O1 -g' test
 
+# those without threads have nothing to find
+TSAN_TESTS = $(filter-out $(addprefix $(B)/unit/test_,conf core format_json json json_differential record),$(UNIT_TESTS))
+.PHONY: tsan tsan-prove
+## tsan: the tests of queue, sink and worker with the thread sanitizer
+tsan:
+	@$(deps) test
+	@$(MAKE) -j$(JOBS) DEPS=no B=build-tsan SAN='-fsanitize=thread' OPT='-O1 -g' tsan-prove
+tsan-prove: $(UNIT_TESTS)
+	$(PROVE) -j2 $(TSAN_TESTS)
+
 ## fuzz: search for inputs that break what must hold (FUZZ_SECONDS=900 each, FUZZ="SUBJECT ...")
 FUZZ ?= $(FUZZ_SUBJECTS)
 FUZZ_SECONDS ?= 900
