@@ -703,6 +703,11 @@ static nuc_rc_t nuc_adopt_take(nuc_adopt_t *a, int marked, nuc_err_t *err)
         return rc;
     }
 
+    /* what is left of one that was published, or never had a record */
+    if (a->segments == 0) {
+        return nuc_adopt_remove_source(a, err);
+    }
+
     rc = nuc_adopt_exists(a, a->target, &taken, err);
     if (rc != NUC_OK) {
         return rc;
@@ -842,7 +847,7 @@ static nuc_rc_t nuc_adopt_quarantine(nuc_adopt_t *a, nuc_err_t *err)
     return rc != NUC_OK ? rc : nuc_adopt_rmdir(a, from, err);
 }
 
-/* The end: what is left is of no use; the journal goes when no writer can come back. */
+/* The end: what is left is of no use, and if it comes back it is removed again. */
 
 static nuc_rc_t nuc_adopt_sweep_entry(nuc_adopt_t *a, const char *dir, const char *name,
                                       nuc_err_t *err)
@@ -870,10 +875,6 @@ static nuc_rc_t nuc_adopt_end(nuc_adopt_t *a, nuc_err_t *err)
     const char *from = a->options.from;
 
     rc = nuc_adopt_walk(a, from, nuc_adopt_sweep_entry, err);
-
-    if (rc == NUC_OK) {
-        rc = nuc_fs_sync_dir(a->sys, from, "adopt-end", err);
-    }
 
     if (rc == NUC_OK) {
         rc = nuc_adopt_unlink(a, from, NUC_ADOPT_KEEPER_LOCK, err);

@@ -23,6 +23,17 @@ typedef enum {
     SIM_RENAME
 } sim_change_type_t;
 
+/* A rename from one directory to another: both changes are kept, or neither, as journals
+ * do. */
+typedef struct sim_move_s sim_move_t;
+
+struct sim_move_s {
+    sim_move_t *next;
+    int synced; /* one of the directories was */
+    int decided;
+    int survives;
+};
+
 typedef struct {
     sim_change_type_t type;
     int synced;
@@ -32,6 +43,7 @@ typedef struct {
     char *name;
     char *new_name;
     sim_node_t *node;
+    sim_move_t *move;
 } sim_change_t;
 
 struct sim_node_s {
@@ -51,6 +63,7 @@ struct sim_s {
     pthread_mutex_t mutex;
     sim_node_t *nodes;
     sim_node_t *root;
+    sim_move_t *moves;
     sim_node_t *fds[SIM_FDS];
     char opened[SIM_FDS];
     unsigned count;
@@ -137,6 +150,20 @@ static void sim_change_entry(sim_node_t *dir, sim_change_type_t type, const char
     change->node = node;
 }
 
+static void sim_change_move(sim_t *sim, sim_node_t *from, const char *from_name,
+                            sim_node_t *to, const char *to_name, sim_node_t *node)
+{
+    sim_move_t *move = sim_alloc(sizeof(*move));
+
+    move->next = sim->moves;
+    sim->moves = move;
+
+    sim_change_entry(from, SIM_UNSET, from_name, NULL, NULL);
+    from->changes[from->nchanges - 1].move = move;
+    sim_change_entry(to, SIM_SET, to_name, NULL, node);
+    to->changes[to->nchanges - 1].move = move;
+}
+
 static void sim_change_data(sim_node_t *file, const void *bytes, size_t len, off_t offset)
 {
     sim_change_t *change = sim_change(file, SIM_WRITE);
@@ -153,6 +180,10 @@ static void sim_mark_synced(sim_node_t *node)
 
     for (i = 0; i < node->nchanges; i++) {
         node->changes[i].synced = 1;
+
+        if (node->changes[i].move != NULL) {
+            node->changes[i].move->synced = 1;
+        }
     }
 }
 
@@ -525,15 +556,19 @@ static int sim_rename(const nuc_sys_t *sys, const char *from, const char *to)
     parent = sim_parent(sim, from, &from_name);
     to_parent = sim_parent(sim, to, &to_name);
 
-    if (parent != to_parent) {
+    if ((parent == NULL) != (to_parent == NULL)) {
         errno = EXDEV;
-        sim_die("rename between directories");
+        sim_die("rename out of the disk");
     }
 
     rc = rename(from, to);
 
     if (rc == 0 && parent != NULL && node != NULL) {
-        sim_change_entry(parent, SIM_RENAME, from_name, to_name, node);
+        if (parent == to_parent) {
+            sim_change_entry(parent, SIM_RENAME, from_name, to_name, node);
+        } else {
+            sim_change_move(sim, parent, from_name, to_parent, to_name, node);
+        }
     }
 
     sim_end(sim);
@@ -780,7 +815,13 @@ sim_t *sim_create(const char *dir)
 void sim_destroy(sim_t *sim)
 {
     size_t i;
+    sim_move_t *move;
     sim_node_t *node;
+
+    while ((move = sim->moves) != NULL) {
+        sim->moves = move->next;
+        free(move);
+    }
 
     while ((node = sim->nodes) != NULL) {
         sim->nodes = node->next;
@@ -918,8 +959,26 @@ typedef struct {
     uint64_t random;
 } sim_fate_t;
 
+static int sim_survives(sim_fate_t *fate, const sim_change_t *change);
+
+static int sim_move_survives(sim_fate_t *fate, sim_move_t *move)
+{
+    const sim_change_t change = {.synced = move->synced};
+
+    if (!move->decided) {
+        move->decided = 1;
+        move->survives = sim_survives(fate, &change);
+    }
+
+    return move->survives;
+}
+
 static int sim_survives(sim_fate_t *fate, const sim_change_t *change)
 {
+    if (change->move != NULL) {
+        return sim_move_survives(fate, change->move);
+    }
+
     if (change->synced || fate->style == SIM_KEEP_ALL) {
         return 1;
     }
