@@ -79,7 +79,9 @@ typedef struct {
  * so does its timer where nobody waits for the answer
  */
 
-typedef struct {
+typedef struct ngx_http_nucleus_ticket_s  ngx_http_nucleus_ticket_t;
+
+struct ngx_http_nucleus_ticket_s {
     nuc_ticket_t                   ticket;        /* must be the first */
 
     /* event ident must be after 3 pointers as in ngx_connection_t */
@@ -90,7 +92,8 @@ typedef struct {
     nuc_account_t                 *account;       /* of the budget */
     size_t                         size;          /* bytes reserved there */
     ngx_http_nucleus_queue_t      *queue;
-} ngx_http_nucleus_ticket_t;
+    ngx_http_nucleus_ticket_t     *next;          /* of all */
+};
 
 
 /* what a worker process keeps from request to request */
@@ -98,6 +101,7 @@ typedef struct {
 typedef struct {
     ngx_http_nucleus_queue_t       queues[NGX_HTTP_NUCLEUS_QUEUES];
 
+    ngx_http_nucleus_ticket_t     *tickets;       /* all */
     ngx_http_nucleus_ticket_t     *free;
 
     nuc_budget_t                   budget;        /* of max_inflight */

@@ -27,7 +27,7 @@ static ngx_int_t ngx_http_nucleus_init_queue(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_queue_t *nq);
 static ngx_int_t ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
     ngx_http_nucleus_queue_t *nq);
-static void ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle,
+static ngx_int_t ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle,
     ngx_http_nucleus_queue_t *nq, ngx_msec_t deadline);
 
 static void ngx_http_nucleus_log_stats(ngx_cycle_t *cycle,
@@ -201,13 +201,15 @@ ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
 void
 ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                   i;
+    ngx_uint_t                   i, busy;
     ngx_msec_t                   end;
     ngx_msec_int_t               left;
     ngx_http_nucleus_ticket_t   *nt;
     ngx_http_nucleus_process_t  *np;
 
     np = &ngx_http_nucleus_process;
+
+    busy = 0;
 
     ngx_time_update();
 
@@ -223,13 +225,19 @@ ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
 
         left = (ngx_msec_int_t) (end - ngx_current_msec);
 
-        ngx_http_nucleus_exit_queue(cycle, &np->queues[i],
-                           ngx_max(left, NGX_HTTP_NUCLEUS_MIN_EXIT_TIME));
+        if (ngx_http_nucleus_exit_queue(cycle, &np->queues[i],
+                            ngx_max(left, NGX_HTTP_NUCLEUS_MIN_EXIT_TIME))
+            != NGX_OK)
+        {
+            busy = 1;
+        }
     }
 
-    while (np->free) {
-        nt = np->free;
-        np->free = (ngx_http_nucleus_ticket_t *) nt->ticket.next;
+    /* some may be in the hands of a thread that waits for the disk */
+
+    while (np->tickets && !busy) {
+        nt = np->tickets;
+        np->tickets = nt->next;
         ngx_free(nt);
     }
 
@@ -245,7 +253,7 @@ ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
 }
 
 
-static void
+static ngx_int_t
 ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq,
     ngx_msec_t deadline)
 {
@@ -281,7 +289,10 @@ ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq,
         ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
                       "nucleus queue for %s was left: %s",
                       nq->name, err.message);
+        return NGX_BUSY;
     }
+
+    return NGX_OK;
 }
 
 
@@ -560,12 +571,20 @@ ngx_http_nucleus_get_ticket(void)
 
     np = &ngx_http_nucleus_process;
 
-    if (np->free == NULL) {
-        return ngx_calloc(sizeof(ngx_http_nucleus_ticket_t), ngx_cycle->log);
+    nt = np->free;
+
+    if (nt) {
+        np->free = (ngx_http_nucleus_ticket_t *) nt->ticket.next;
+        return nt;
     }
 
-    nt = np->free;
-    np->free = (ngx_http_nucleus_ticket_t *) nt->ticket.next;
+    nt = ngx_calloc(sizeof(ngx_http_nucleus_ticket_t), ngx_cycle->log);
+    if (nt == NULL) {
+        return NULL;
+    }
+
+    nt->next = np->tickets;
+    np->tickets = nt;
 
     return nt;
 }
