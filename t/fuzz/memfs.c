@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stddef.h>
 
 #include "fuzz.h"
@@ -361,6 +362,17 @@ static int memfs_statvfs(const nuc_sys_t *sys, const char *path, struct statvfs 
     return 0;
 }
 
+static int memfs_statfs(const nuc_sys_t *sys, const char *path, struct statfs *st)
+{
+    (void) sys;
+    (void) path;
+
+    memset(st, 0, sizeof(*st));
+    st->f_type = EXT4_SUPER_MAGIC;
+
+    return 0;
+}
+
 static int memfs_is_below(const char *path, const char *dir)
 {
     size_t len;
@@ -574,6 +586,7 @@ memfs_t *memfs_create(void)
         .fstat = memfs_fstat,
         .stat = memfs_stat,
         .statvfs = memfs_statvfs,
+        .statfs = memfs_statfs,
         .rename = memfs_rename,
         .unlink = memfs_unlink,
         .mkdir = memfs_make_dir,

@@ -28,7 +28,7 @@ typedef struct {
     size_t capacity;
 } inputs_t;
 
-static void die(const char *what)
+__attribute__((noreturn)) static void die(const char *what)
 {
     fprintf(stderr, "%s: %s\n", what, strerror(errno));
     exit(2);
