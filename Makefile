@@ -219,7 +219,9 @@ test:
 
 .PHONY: prove
 prove:
-	$(PROVE) -j2 $(UNIT_TESTS) $(REPLAYS) $(sort $(wildcard t/*.t))
+	$(PROVE) -j2 $(TESTS)
+TESTS ?= $(UNIT_TESTS) $(REPLAYS) $(WHOLE_TESTS)
+WHOLE_TESTS := $(sort $(wildcard t/*.t))
 
 ## builds: every way to build it, each module loaded by the nginx that it is for and given an event
 .PHONY: builds
@@ -227,12 +229,14 @@ builds:
 	@$(deps) builds
 	@JOBS='$(JOBS)' tools/check-builds build-builds
 
+# (unit tests know no nginx)
 ## stable: the tests with the newest stable nginx, HTTP/3 included; fetches and builds it
 .PHONY: stable
 stable:
 	@$(deps) test builds
-	@src=$$(tools/nginx-source stable) && $(MAKE) DEPS=no NGINX_BUILD=yes NGINX_SRC="$$src" B=build-stable $(STABLE)
-STABLE ?= test
+	@src=$$(tools/nginx-source stable) && \
+		set -- DEPS=no NGINX_BUILD=yes NGINX_SRC="$$src" B=build-stable && \
+		$(MAKE) "$$@" -j$(JOBS) all && $(MAKE) "$$@" prove TESTS='$(WHOLE_TESTS)'
 
 ## asan: the tests with address and leak sanitizer in nginx, module, worker and unit tests
 .PHONY: asan
