@@ -16,7 +16,7 @@ use Nucleus::Http2;
 use Nucleus::Test;
 
 my $t = Nucleus::Test->new(
-    queue_options => 'min_free=0 segment=4m timeout=20s',
+    queue_options => 'min_free=1m segment=4m timeout=20s',
     locations     => 'location = /up { return 204; }',
 );
 my $dir = $t->dir;
@@ -232,6 +232,39 @@ for my $base ("https://127.0.0.1:$tls", "http://127.0.0.1:$plain") {
     $h->send_data($other, substr($body, 5000, 10_000));
     $h->send_body($other, substr($body, 15_000));
     is_taken($h->answer($other), 'the stream that was there before');
+    $h->close;
+}
+
+# ---- a full disk: refused, and taken again; a connection lives through it
+
+{
+    my $h = connection();
+    my $body = event(40_000, 'maybe');
+    my $other = $h->start('/events');
+    $h->send_data($other, substr($body, 0, 5000));
+
+    my $s;
+    my $post = sub {
+        my ($status, $type) = @_;
+        my $c = connection();
+        $s = $c->answer($c->open('/events', event(10, 'maybe')));
+        $c->close;
+        return $s && $s->{status} == $status && $s->{body} =~ $type;
+    };
+
+    # what was being written when it filled up may be in doubt
+    $fault->set('space-none');
+    $t->wait_for('the full disk is noticed', 30, sub { $post->(503, qr/queue-full/) });
+    is_refused($s, 503, 'queue-full', 'a full disk');
+
+    $fault->clear;
+    $t->wait_for('there is room again', 30, sub { $post->(202, qr/accepted/) });
+    is_taken($s, 'taken again');
+
+    $h->send_body($other, substr($body, 5000));
+    my $late = $h->answer($other);
+    ok($late && $late->{status} =~ /^(?:202|503)$/, 'a body that was on its way all the time');
+    is_taken($h->answer($h->open('/events', event(10))), 'the connection goes on');
     $h->close;
 }
 
