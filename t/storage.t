@@ -171,7 +171,9 @@ $t->finish;
     }), 'a store in memory is a warning');
     $stuck->clear;
     is($u->post('/events', '{"id":"stuck-0"}')->status, 202, 'a first event');
-    $u->wait_events(1);
+
+    # its line is in the file before its commit is
+    $u->wait_for('its commit', 30, sub { ($u->status // {})->{delivered} });
 
     my $hits = $stuck->hits;
     $stuck->set('sync-stall');
