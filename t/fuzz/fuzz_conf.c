@@ -27,11 +27,28 @@ static void write_word(nuc_buf_t *out, const char *word)
     nuc_buf_append(out, "\" ", 2);
 }
 
-static void write_tree(nuc_buf_t *out, const nuc_conf_directive_t *d)
+static unsigned count_lines(nuc_str_t text)
 {
-    unsigned i;
+    size_t i;
+    unsigned lines;
+
+    lines = 1;
+
+    for (i = 0; i < text.len; i++) {
+        lines += text.data[i] == '\n';
+    }
+
+    return lines;
+}
+
+/* "lines" gets the line of each directive. */
+static void write_tree(nuc_buf_t *out, nuc_buf_t *lines, const nuc_conf_directive_t *d)
+{
+    unsigned i, line;
 
     for (/* void */; d != NULL; d = d->next) {
+        line = count_lines((nuc_str_t){out->data, out->len});
+        nuc_buf_append(lines, &line, sizeof(line));
         write_word(out, d->name);
 
         for (i = 0; i < d->nargs; i++) {
@@ -44,16 +61,18 @@ static void write_tree(nuc_buf_t *out, const nuc_conf_directive_t *d)
         }
 
         nuc_buf_append(out, "{\n", 2);
-        write_tree(out, d->children);
+        write_tree(out, lines, d->children);
         nuc_buf_append(out, "}\n", 2);
     }
 }
 
-static void check_same_tree(const nuc_conf_directive_t *a, const nuc_conf_directive_t *b)
+static void check_same_tree(const nuc_conf_directive_t *a, const nuc_conf_directive_t *b,
+                            const unsigned **line)
 {
     unsigned i;
 
     for (/* void */; a != NULL && b != NULL; a = a->next, b = b->next) {
+        FUZZ_CHECK(b->line == *(*line)++, "\"%s\" stands in another line", b->name);
         FUZZ_CHECK(strcmp(a->name, b->name) == 0 && a->nargs == b->nargs &&
                        a->block == b->block,
                    "\"%s\" reads back as \"%s\"", a->name, b->name);
@@ -63,7 +82,7 @@ static void check_same_tree(const nuc_conf_directive_t *a, const nuc_conf_direct
                        "argument \"%s\" reads back as \"%s\"", a->args[i], b->args[i]);
         }
 
-        check_same_tree(a->children, b->children);
+        check_same_tree(a->children, b->children, line);
     }
 
     FUZZ_CHECK(a == NULL && b == NULL, "another number of directives");
@@ -80,20 +99,6 @@ static unsigned check_lines(const nuc_conf_directive_t *d, unsigned line, unsign
     }
 
     return line;
-}
-
-static unsigned count_lines(nuc_str_t text)
-{
-    size_t i;
-    unsigned lines;
-
-    lines = 1;
-
-    for (i = 0; i < text.len; i++) {
-        lines += text.data[i] == '\n';
-    }
-
-    return lines;
 }
 
 /* "... in worker.conf:7", with a line that there is, where a line is at fault. */
@@ -128,8 +133,9 @@ static void check_tree(nuc_str_t text)
 {
     nuc_rc_t rc;
     nuc_err_t err;
-    nuc_buf_t out = NUC_BUF_INIT;
+    nuc_buf_t out = NUC_BUF_INIT, lines = NUC_BUF_INIT;
     nuc_conf_t *conf, *again;
+    const unsigned *line;
 
     rc = nuc_conf_parse(text, FILE_NAME, &conf, &err);
 
@@ -142,14 +148,16 @@ static void check_tree(nuc_str_t text)
     check_lines(nuc_conf_root(conf), 1, count_lines(text));
 
     nuc_buf_append(&out, "# again\n", 8);
-    write_tree(&out, nuc_conf_root(conf));
+    write_tree(&out, &lines, nuc_conf_root(conf));
     rc = nuc_conf_parse((nuc_str_t){out.data, out.len}, FILE_NAME, &again, &err);
     FUZZ_CHECK(rc == NUC_OK, "what was written out: %s", err.message);
-    check_same_tree(nuc_conf_root(conf), nuc_conf_root(again));
+    line = (const unsigned *) (const void *) lines.data;
+    check_same_tree(nuc_conf_root(conf), nuc_conf_root(again), &line);
 
     nuc_conf_free(again);
     nuc_conf_free(conf);
     nuc_buf_free(&out);
+    nuc_buf_free(&lines);
 }
 
 static void check_number(uint64_t number)

@@ -293,7 +293,10 @@ static void fuzz_decode(fuzz_input_t *in)
         FUZZ_CHECK(inside(record.data, payload), "the data leads outside");
 
         for (i = 0; i < NUC_ATTR_COUNT; i++) {
-            FUZZ_CHECK(inside(record.attr[i], payload), "attribute %u leads outside", i);
+            FUZZ_CHECK(inside(record.attr[i], payload) &&
+                           (record.attr[i].len == 0 ||
+                            record.attr[i].data + record.attr[i].len <= record.data.data),
+                       "attribute %u leads outside", i);
         }
 
         check_record(&record);

@@ -67,7 +67,9 @@ typedef struct {
     unsigned nsegments;
     unsigned next_number;
     bool alive;
-    bool disordered; /* a sequence stands behind a greater one, which no writer does */
+    bool harmed;      /* something is not as a writer leaves it */
+    uint64_t batched; /* the sequence after the last whole batch */
+    bool disordered;  /* a sequence stands behind a greater one, which no writer does */
     bool lying; /* an index or a head, with right checksums, that says what nobody said */
     int lock_fd;
     unsigned reports[NUC_LOG_RETIRED + 1];
@@ -138,10 +140,14 @@ static void cut(nuc_buf_t *bytes, size_t len)
 static bool add_step(case_t *c, fuzz_input_t *in, place_t *at)
 {
     size_t len;
+    unsigned step;
     uint8_t *frame, payload[512];
     static const uint8_t zeros[128];
 
-    switch (fuzz_take_below(in, 14)) {
+    step = fuzz_take_below(in, 14);
+    c->harmed = c->harmed || step > 4;
+
+    switch (step) {
     case 0:
         return false;
     case 1:
@@ -191,17 +197,20 @@ static bool add_step(case_t *c, fuzz_input_t *in, place_t *at)
         add_bytes(at, NUC_STR_NONE);
     }
 
+    c->batched = step >= 2 && step <= 4 ? at->sequence : c->batched;
+
     return at->segment->bytes.len < BYTES_MAX && c->next_number < NUMBERS;
 }
 
 /* The segment's header, with an end of the one before that is right unless chosen so. */
-static void add_header(fuzz_input_t *in, segment_t *segment, uint64_t prev_end)
+static void add_header(case_t *c, fuzz_input_t *in, segment_t *segment, uint64_t prev_end)
 {
     uint8_t *out;
     unsigned choice;
     nuc_segment_header_t header = {writer, segment->first, 1, prev_end};
 
     choice = fuzz_take_below(in, 16);
+    c->harmed = c->harmed || (choice >= 1 && choice <= 3);
 
     if (choice == 1) {
         header.prev_end += fuzz_take(in, 1);
@@ -235,7 +244,7 @@ static uint64_t read_segment(case_t *c, fuzz_input_t *in, uint64_t prev_end)
 
     segment = &c->segments[c->nsegments++];
     segment->first = prev_end + fuzz_take_below(in, 4) % 3;
-    add_header(in, segment, prev_end);
+    add_header(c, in, segment, prev_end);
 
     at = (place_t){segment->first, 1, nuc_segment_salt(&writer, segment->first), segment};
 
@@ -245,6 +254,7 @@ static uint64_t read_segment(case_t *c, fuzz_input_t *in, uint64_t prev_end)
     if (fuzz_take_below(in, 8) ==
         1) { /* a length that no frame has, or less than a header */
         cut(&segment->bytes, (size_t) fuzz_take(in, 1));
+        c->harmed = true;
     }
 
     put_file(c, segment->first, NUC_LOG_SEGMENT_SUFFIX,
@@ -680,6 +690,19 @@ static void tend(nuc_log_keeper_t *keeper)
     FUZZ_CHECK(rc == NUC_OK, "the keeper answers %d: %s", rc, err.message);
 }
 
+/*
+ * Nothing is lost of what a writer left that died, though its head may be older than its
+ * last batches, or gone.
+ */
+static void check_unharmed(const case_t *c, const delivered_t *d)
+{
+    FUZZ_CHECK(d->position.sequence >= c->batched,
+               "whole batches up to %llu, but recovery ends at %llu",
+               (unsigned long long) c->batched,
+               (unsigned long long) d->position.sequence);
+    FUZZ_CHECK(d->lost == 0 || published(c) > c->batched, "lost without any damage");
+}
+
 /* A second round, and another keeper, find nothing to do. */
 static void check_settled(case_t *c, nuc_log_keeper_t *keeper)
 {
@@ -811,6 +834,11 @@ static void check_case(case_t *c)
     check_delivered(&after, &want);
 
     check_kept(&before, &after);
+
+    if (!c->harmed) {
+        check_unharmed(c, &after);
+    }
+
     check_settled(c, keeper);
     check_indexes(c, &after);
     check_find(c, &after, "after recovery");
