@@ -16,6 +16,7 @@
 #include "nuc_status.h"
 #include "nuc_storage.h"
 #include "nuc_supervisor.h"
+#include "nuc_verify.h"
 #include "nuc_worker_conf.h"
 
 #define NUC_WORKER_VERSION "0.1.0"
@@ -28,6 +29,7 @@ typedef enum {
     NUC_DO_RENAME,
     NUC_DO_FIND,
     NUC_DO_ADOPT,
+    NUC_DO_VERIFY,
     NUC_DO_STATUS
 } nuc_command_t;
 
@@ -47,6 +49,7 @@ enum {
     NUC_OPTION_FIND,
     NUC_OPTION_ADOPT,
     NUC_OPTION_WITH_STATE,
+    NUC_OPTION_VERIFY,
     NUC_OPTION_STATUS,
     NUC_OPTION_JSON
 };
@@ -59,6 +62,7 @@ static const struct option nuc_options[] = {
     {"find", required_argument, NULL, NUC_OPTION_FIND},
     {"adopt", required_argument, NULL, NUC_OPTION_ADOPT},
     {"with-state", required_argument, NULL, NUC_OPTION_WITH_STATE},
+    {"verify", required_argument, NULL, NUC_OPTION_VERIFY},
     {"status", no_argument, NULL, NUC_OPTION_STATUS},
     {"json", no_argument, NULL, NUC_OPTION_JSON},
     {NULL, 0, NULL, 0},
@@ -66,6 +70,7 @@ static const struct option nuc_options[] = {
 
 static const char nuc_usage[] =
     "usage: nucleus-worker [-c FILE] [-t | -s SIGNAL | --status [--json] | --find RID |\n"
+    "                      --verify DIR [--json] |\n"
     "                      --adopt DIR [--with-state DIR] [--json] |\n"
     "                      --rename OLD NEW | --forget NAME]\n"
     "\n"
@@ -75,7 +80,10 @@ static const char nuc_usage[] =
     "  -t                test the configuration and exit\n"
     "  -s SIGNAL         tell the running worker: quit, stop, reload, reopen\n"
     "  --status          show the pipelines: counts, positions, lag\n"
-    "  --json            with --status and --adopt: as JSON\n"
+    "  --json            with --status, --adopt and --verify: as JSON\n"
+    "  --verify DIR      explain what a queue or state directory holds and what is "
+    "wrong\n"
+    "                    with it; reads only, also beside nginx and a worker\n"
     "  --find RID        show where the record lies in the log, and the record\n"
     "  --adopt DIR       take the queue directory of a dead host into the queue\n"
     "  --with-state DIR  with --adopt: the dead worker's state; what its pipelines have\n"
@@ -463,6 +471,10 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
             command = NUC_DO_FIND;
             line->argument = optarg;
             break;
+        case NUC_OPTION_VERIFY:
+            command = NUC_DO_VERIFY;
+            line->argument = optarg;
+            break;
         case NUC_OPTION_ADOPT:
             command = NUC_DO_ADOPT;
             line->argument = optarg;
@@ -513,8 +525,9 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
         return 3;
     }
 
-    if (line->json && line->command != NUC_DO_STATUS && line->command != NUC_DO_ADOPT) {
-        fputs("nucleus-worker: --json goes with --status or --adopt\n", stderr);
+    if (line->json && line->command != NUC_DO_STATUS && line->command != NUC_DO_ADOPT &&
+        line->command != NUC_DO_VERIFY) {
+        fputs("nucleus-worker: --json goes with --status, --adopt or --verify\n", stderr);
         return 3;
     }
 
@@ -540,6 +553,10 @@ int main(int argc, char **argv)
 
     if (line.command == NUC_DO_TEST) {
         return nuc_test(&line);
+    }
+
+    if (line.command == NUC_DO_VERIFY) {
+        return nuc_verify_command(line.argument, line.json);
     }
 
     if (line.command == NUC_DO_RUN) {
