@@ -24,12 +24,12 @@
 typedef enum {
     NUC_DO_RUN = 0,
     NUC_DO_TEST,
+    NUC_DO_VERIFY,
     NUC_DO_SIGNAL,
     NUC_DO_FORGET,
     NUC_DO_RENAME,
     NUC_DO_FIND,
     NUC_DO_ADOPT,
-    NUC_DO_VERIFY,
     NUC_DO_STATUS
 } nuc_command_t;
 
@@ -44,12 +44,12 @@ typedef struct {
 
 enum {
     NUC_OPTION_HELP = 256,
+    NUC_OPTION_VERIFY,
     NUC_OPTION_FORGET,
     NUC_OPTION_RENAME,
     NUC_OPTION_FIND,
     NUC_OPTION_ADOPT,
     NUC_OPTION_WITH_STATE,
-    NUC_OPTION_VERIFY,
     NUC_OPTION_STATUS,
     NUC_OPTION_JSON
 };
@@ -57,12 +57,12 @@ enum {
 static const struct option nuc_options[] = {
     {"version", no_argument, NULL, 'V'},
     {"help", no_argument, NULL, NUC_OPTION_HELP},
+    {"verify", required_argument, NULL, NUC_OPTION_VERIFY},
     {"forget", required_argument, NULL, NUC_OPTION_FORGET},
     {"rename", required_argument, NULL, NUC_OPTION_RENAME},
     {"find", required_argument, NULL, NUC_OPTION_FIND},
     {"adopt", required_argument, NULL, NUC_OPTION_ADOPT},
     {"with-state", required_argument, NULL, NUC_OPTION_WITH_STATE},
-    {"verify", required_argument, NULL, NUC_OPTION_VERIFY},
     {"status", no_argument, NULL, NUC_OPTION_STATUS},
     {"json", no_argument, NULL, NUC_OPTION_JSON},
     {NULL, 0, NULL, 0},
