@@ -10,6 +10,7 @@
 #include "nuc_commit.h"
 #include "nuc_crc32c.h"
 #include "nuc_log_list.h"
+#include "nuc_owner.h"
 #include "nuc_state.h"
 
 #define NUC_ADOPT_JOURNAL     "adopting"
@@ -606,27 +607,24 @@ static nuc_rc_t nuc_adopt_copy(nuc_adopt_t *a, nuc_err_t *err)
 
 /* Publishing, and what comes after. */
 
-static nuc_rc_t nuc_adopt_publish(nuc_adopt_t *a, const char *from, nuc_err_t *err)
+/* NUC_AGAIN: between two file systems. */
+static nuc_rc_t nuc_adopt_rename(nuc_adopt_t *a, const char *from, nuc_err_t *err)
 {
-    nuc_rc_t rc;
-
-    /* what the dead host had removed is not missing here; worth no sync: without it a
-       pipeline only counts too much as lost */
-    rc = nuc_fs_replace(a->sys, from, NUC_LOG_BEGINS_NAME, nuc_str(""), NUC_LOG_FILE_MODE,
-                        NULL, NULL, err);
-    if (rc != NUC_OK) {
-        return rc;
+    if (a->sys->rename(a->sys, from, a->target) == 0) {
+        return NUC_OK;
     }
 
-    if (a->sys->rename(a->sys, from, a->target) == -1) {
-        if (errno == EXDEV) {
-            return NUC_AGAIN;
-        }
-
-        return nuc_err_sys(err, NUC_IO, errno, "rename of \"%s\" to \"%s\" failed", from,
-                           a->target);
+    if (errno == EXDEV) {
+        return NUC_AGAIN;
     }
 
+    return nuc_err_sys(err, NUC_IO, errno, "rename of \"%s\" to \"%s\" failed", from,
+                       a->target);
+}
+
+/* Also when it is there already: who published it may have died before he did this. */
+static nuc_rc_t nuc_adopt_settle(nuc_adopt_t *a, nuc_err_t *err)
+{
     return nuc_fs_sync_dir(a->sys, a->options.queue, "adopt-publish", err);
 }
 
@@ -656,12 +654,11 @@ static nuc_rc_t nuc_adopt_finish_copy(nuc_adopt_t *a, nuc_err_t *err)
     rc = nuc_adopt_exists(a, a->draft, &unpublished, err);
 
     if (rc == NUC_OK && unpublished) {
-        rc = nuc_adopt_publish(a, a->draft, err);
+        rc = nuc_adopt_rename(a, a->draft, err);
     }
 
-    if (rc == NUC_OK && !unpublished) {
-        /* who published it may have died before he made that durable */
-        rc = nuc_fs_sync_dir(a->sys, a->options.queue, "adopt-published", err);
+    if (rc == NUC_OK) {
+        rc = nuc_adopt_settle(a, err);
     }
 
     return rc != NUC_OK ? rc : nuc_adopt_remove_source(a, err);
@@ -721,11 +718,15 @@ static nuc_rc_t nuc_adopt_take(nuc_adopt_t *a, int marked, nuc_err_t *err)
         return NUC_INVALID;
     }
 
-    rc = nuc_adopt_publish(a, a->source, err);
+    rc = nuc_adopt_rename(a, a->source, err);
 
     if (rc == NUC_OK) {
-        nuc_adopt_say(a, NUC_ADOPT_MOVED, a->id, a->segments, a->bytes);
-        return NUC_OK;
+        rc = nuc_adopt_settle(a, err);
+        if (rc == NUC_OK) {
+            nuc_adopt_say(a, NUC_ADOPT_MOVED, a->id, a->segments, a->bytes);
+        }
+
+        return rc;
     }
 
     if (rc != NUC_AGAIN) {
@@ -871,17 +872,16 @@ static nuc_rc_t nuc_adopt_sweep_entry(nuc_adopt_t *a, const char *dir, const cha
 
 static nuc_rc_t nuc_adopt_end(nuc_adopt_t *a, nuc_err_t *err)
 {
+    static const char *const left[] = {NUC_ADOPT_KEEPER_LOCK, NUC_LOG_LOCK_NAME,
+                                       NUC_OWNER_QUEUE_NAME, NUC_ADOPT_JOURNAL};
+    size_t i;
     nuc_rc_t rc;
     const char *from = a->options.from;
 
     rc = nuc_adopt_walk(a, from, nuc_adopt_sweep_entry, err);
 
-    if (rc == NUC_OK) {
-        rc = nuc_adopt_unlink(a, from, NUC_ADOPT_KEEPER_LOCK, err);
-    }
-
-    if (rc == NUC_OK) {
-        rc = nuc_adopt_unlink(a, from, NUC_ADOPT_JOURNAL, err);
+    for (i = 0; rc == NUC_OK && i < sizeof(left) / sizeof(left[0]); i++) {
+        rc = nuc_adopt_unlink(a, from, left[i], err);
     }
 
     /* a mount point, or somebody's file in it, may stay */

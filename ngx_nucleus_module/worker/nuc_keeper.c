@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "nuc_commit.h"
+#include "nuc_owner.h"
 #include "nuc_state.h"
 #include "nuc_time.h"
 #include "nuc_worker_log.h"
@@ -242,6 +243,12 @@ static nuc_rc_t nuc_keeper_open_process(nuc_process_t *process,
     nuc_rc_t rc;
 
     rc = nuc_process_wait_dir(process, conf->queue, err);
+
+    /* it may not have been there when the worker started */
+    if (rc == NUC_OK) {
+        rc = nuc_owner_claim(&nuc_sys_posix, conf->state, conf->queue, err);
+    }
+
     if (rc != NUC_OK) {
         return rc;
     }

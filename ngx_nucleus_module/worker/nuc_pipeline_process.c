@@ -1,5 +1,6 @@
 #include "nuc_pipeline_process.h"
 
+#include "nuc_owner.h"
 #include "nuc_pipeline.h"
 #include "nuc_progress.h"
 #include "nuc_state.h"
@@ -185,6 +186,12 @@ static nuc_rc_t nuc_pipeline_once(nuc_process_t *process,
     *progressed = 0;
 
     rc = nuc_process_wait_dir(process, options->queue, err);
+
+    /* its disk may be gone, and with it all that the positions are for */
+    if (rc == NUC_OK) {
+        rc = nuc_owner_check(&nuc_sys_posix, options->state, options->queue, err);
+    }
+
     if (rc != NUC_OK) {
         return rc;
     }

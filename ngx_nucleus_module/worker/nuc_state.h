@@ -6,6 +6,7 @@
  *     pipelines/NAME/lock     held by the process of the pipeline
  *     pipelines/NAME/commit   see nuc_commit.h
  *     pipelines/NAME/progress see nuc_progress.h
+ *     identity                see nuc_owner.h
  *     processes               see nuc_roster.h
  *
  * A pipeline is registered from the moment that its directory exists, until it is

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "nuc_keeper.h"
+#include "nuc_owner.h"
 #include "nuc_pipeline_process.h"
 #include "nuc_process.h"
 #include "nuc_roster.h"
@@ -710,6 +711,25 @@ static nuc_rc_t nuc_supervisor_take_state(nuc_supervisor_t *s, nuc_err_t *err)
     return rc;
 }
 
+/* Busy for a moment: another worker looks too, or a keeper that has lost its supervisor.
+ */
+static nuc_rc_t nuc_supervisor_take_queue(const nuc_supervisor_t *s, nuc_err_t *err)
+{
+    unsigned tries;
+    nuc_rc_t rc;
+    const struct timespec pause = {0, 10000000};
+
+    for (tries = 0; /* void */; tries++) {
+        rc = nuc_owner_claim(&nuc_sys_posix, s->conf->state, s->conf->queue, err);
+
+        if (rc != NUC_BUSY || tries == 100) {
+            return rc;
+        }
+
+        nanosleep(&pause, NULL);
+    }
+}
+
 static nuc_rc_t nuc_supervisor_list_children(nuc_supervisor_t *s, nuc_err_t *err)
 {
     unsigned i;
@@ -753,6 +773,10 @@ static nuc_rc_t nuc_supervisor_begin(nuc_supervisor_t *s, nuc_err_t *err)
 
     if (rc == NUC_OK) {
         rc = nuc_supervisor_take_state(s, err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_supervisor_take_queue(s, err);
     }
 
     if (rc == NUC_OK) {

@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "nuc_adopt.h"
+#include "nuc_log.h"
+#include "nuc_owner.h"
 #include "nuc_process.h"
 #include "nuc_state.h"
 #include "nuc_status.h"
@@ -30,6 +32,7 @@ typedef enum {
     NUC_DO_RENAME,
     NUC_DO_FIND,
     NUC_DO_ADOPT,
+    NUC_DO_ACCEPT,
     NUC_DO_STATUS
 } nuc_command_t;
 
@@ -49,6 +52,7 @@ enum {
     NUC_OPTION_RENAME,
     NUC_OPTION_FIND,
     NUC_OPTION_ADOPT,
+    NUC_OPTION_ACCEPT,
     NUC_OPTION_WITH_STATE,
     NUC_OPTION_STATUS,
     NUC_OPTION_JSON
@@ -61,6 +65,7 @@ static const struct option nuc_options[] = {
     {"forget", required_argument, NULL, NUC_OPTION_FORGET},
     {"rename", required_argument, NULL, NUC_OPTION_RENAME},
     {"find", required_argument, NULL, NUC_OPTION_FIND},
+    {"accept-queue", no_argument, NULL, NUC_OPTION_ACCEPT},
     {"adopt", required_argument, NULL, NUC_OPTION_ADOPT},
     {"with-state", required_argument, NULL, NUC_OPTION_WITH_STATE},
     {"status", no_argument, NULL, NUC_OPTION_STATUS},
@@ -72,7 +77,7 @@ static const char nuc_usage[] =
     "usage: nucleus-worker [-c FILE] [-t | -s SIGNAL | --status [--json] | --find RID |\n"
     "                      --verify DIR [--json] |\n"
     "                      --adopt DIR [--with-state DIR] [--json] |\n"
-    "                      --rename OLD NEW | --forget NAME]\n"
+    "                      --accept-queue | --rename OLD NEW | --forget NAME]\n"
     "\n"
     "Carries events from the queue to the stores, in the foreground, until SIGTERM.\n"
     "\n"
@@ -88,6 +93,8 @@ static const char nuc_usage[] =
     "  --adopt DIR       take the queue directory of a dead host into the queue\n"
     "  --with-state DIR  with --adopt: the dead worker's state; what its pipelines have\n"
     "                    delivered those of the same name do not deliver again\n"
+    "  --accept-queue    the queue is the right one for the state, whatever it was "
+    "before\n"
     "  --rename OLD NEW  give a registered pipeline another name, with all that it had\n"
     "  --forget NAME     forget how far the pipeline has come, so that the log is no\n"
     "                    longer kept for it\n"
@@ -121,6 +128,10 @@ static int nuc_test(const nuc_command_line_t *line)
 
     if (rc == NUC_OK) {
         rc = nuc_worker_conf_check(&conf, &err);
+
+        if (rc == NUC_OK) {
+            rc = nuc_owner_check(&nuc_sys_posix, conf.state, conf.queue, &err);
+        }
 
         if (rc == NUC_OK) {
             rc = nuc_storage_check(&nuc_sys_posix, &conf, nuc_test_warn, NULL, &err);
@@ -302,6 +313,42 @@ static nuc_rc_t nuc_rename(const nuc_worker_conf_t *conf, const char *from,
     return rc;
 }
 
+/* --accept-queue */
+
+static nuc_rc_t nuc_accept(const nuc_worker_conf_t *conf, nuc_err_t *err)
+{
+    int fd;
+    nuc_rc_t rc;
+    nuc_log_keeper_t *keeper;
+
+    rc = nuc_state_create(&nuc_sys_posix, conf->state, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_lock_state(conf, &fd, err);
+    }
+
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    /* the worker that has it would go on removing what it has read */
+    rc = nuc_log_keeper_open(&nuc_sys_posix, conf->queue, NULL, NULL, &keeper, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_owner_accept(&nuc_sys_posix, conf->state, conf->queue, err);
+        nuc_log_keeper_close(keeper);
+    }
+
+    nuc_sys_posix.close(&nuc_sys_posix, fd);
+
+    if (rc == NUC_OK) {
+        printf("The queue \"%s\" belongs to the state \"%s\" now.\n", conf->queue,
+               conf->state);
+    }
+
+    return rc;
+}
+
 /* --adopt */
 
 static void nuc_adopt_json(void *ctx, const nuc_adopt_report_t *report)
@@ -418,6 +465,9 @@ static int nuc_do(const nuc_command_line_t *line)
     case NUC_DO_FIND:
         rc = nuc_status_find(&conf, line->argument, stdout, &err);
         break;
+    case NUC_DO_ACCEPT:
+        rc = nuc_accept(&conf, &err);
+        break;
     case NUC_DO_ADOPT:
         rc = nuc_adopt_command(&conf, line, &err);
         break;
@@ -470,6 +520,9 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
         case NUC_OPTION_FIND:
             command = NUC_DO_FIND;
             line->argument = optarg;
+            break;
+        case NUC_OPTION_ACCEPT:
+            command = NUC_DO_ACCEPT;
             break;
         case NUC_OPTION_VERIFY:
             command = NUC_DO_VERIFY;
