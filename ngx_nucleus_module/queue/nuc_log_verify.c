@@ -110,17 +110,15 @@ static nuc_rc_t nuc_verify_read_locks(nuc_verify_t *v, nuc_err_t *err)
 /* "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF" */
 static long nuc_verify_holder(const nuc_verify_t *v, const struct stat *st)
 {
+    static const char lock[] = "FLOCK  ADVISORY  WRITE ";
     long pid;
     char *end;
     const char *line, *inode;
 
-    for (line = (const char *) v->locks.data; line != NULL;) {
-        line = strstr(line, "FLOCK  ADVISORY  WRITE ");
-        if (line == NULL) {
-            break;
-        }
+    line = strstr((const char *) v->locks.data, lock);
 
-        line += sizeof("FLOCK  ADVISORY  WRITE ") - 1;
+    while (line != NULL) {
+        line += sizeof(lock) - 1;
         pid = strtol(line, &end, 10);
         inode = strchr(end, ':');
         inode = inode == NULL ? NULL : strchr(inode + 1, ':');
@@ -128,6 +126,8 @@ static long nuc_verify_holder(const nuc_verify_t *v, const struct stat *st)
         if (inode != NULL && strtoull(inode + 1, NULL, 10) == st->st_ino) {
             return pid > 0 ? pid : 1;
         }
+
+        line = strstr(line, lock);
     }
 
     return 0;
