@@ -525,7 +525,7 @@ static uint64_t nuc_source_choose(const nuc_segment_list_t *segments, uint64_t s
  * Open segment "first" where the position says, or at its beginning.  Sequences between
  * the position and the segment were given up by the writer, unless its header says that
  * the segment before it held some of them durably: those are lost.  Where the header does
- * not say, all of them are.
+ * not say, all of them are.  NUC_NOT_FOUND: the segment is the last, and was not begun.
  */
 static nuc_rc_t nuc_source_enter(nuc_log_reader_t *reader, nuc_log_source_t *source,
                                  uint64_t first, uint64_t *lost, nuc_err_t *err)
@@ -547,7 +547,7 @@ static nuc_rc_t nuc_source_enter(nuc_log_reader_t *reader, nuc_log_source_t *sou
     if (nuc_reader_is_last(reader, first) &&
         nuc_scan_not_begun(scan, nuc_source_published(source))) {
         nuc_scan_close(scan);
-        return NUC_AGAIN;
+        return NUC_NOT_FOUND;
     }
 
     end = scan->header_valid && scan->header.prev_end < first ? scan->header.prev_end
@@ -619,6 +619,10 @@ static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *s
         source->limit = 0;
 
         rc = nuc_source_enter(reader, source, first, lost, err);
+        if (rc == NUC_NOT_FOUND) {
+            return nuc_source_dry(source, published, lost, err);
+        }
+
         if (rc != NUC_OK) {
             return rc;
         }
@@ -645,7 +649,7 @@ static nuc_rc_t nuc_source_advance(nuc_log_reader_t *reader, nuc_log_source_t *s
 
         rc = nuc_source_enter(reader, source, first, lost, err);
         if (rc != NUC_OK) {
-            return rc;
+            return rc == NUC_NOT_FOUND ? NUC_AGAIN : rc;
         }
     }
 }

@@ -244,6 +244,11 @@ static uint64_t read_segment(case_t *c, fuzz_input_t *in, uint64_t prev_end)
 
     segment = &c->segments[c->nsegments++];
     segment->first = prev_end + fuzz_take_below(in, 4) % 3;
+
+    if (c->nsegments > 1 && segment->first <= segment[-1].first) {
+        segment->first = segment[-1].first + 1; /* names are never used twice */
+    }
+
     add_header(c, in, segment, prev_end);
 
     at = (place_t){segment->first, 1, nuc_segment_salt(&writer, segment->first), segment};
@@ -260,7 +265,7 @@ static uint64_t read_segment(case_t *c, fuzz_input_t *in, uint64_t prev_end)
     put_file(c, segment->first, NUC_LOG_SEGMENT_SUFFIX,
              (nuc_str_t){segment->bytes.data, segment->bytes.len});
 
-    return at.sequence > segment->first ? at.sequence : segment->first + 1;
+    return at.sequence;
 }
 
 static void put_head(case_t *c, fuzz_input_t *in, uint64_t next)
