@@ -194,13 +194,13 @@ static nuc_rc_t nuc_adopt_lock_all(nuc_adopt_t *a, nuc_err_t *err)
     a->locks = malloc((a->writers.count + 1) * sizeof(int));
     a->chunk = malloc(NUC_ADOPT_CHUNK);
 
+    for (i = 0; a->locks != NULL && i <= a->writers.count; i++) {
+        a->locks[i] = -1;
+    }
+
     if (a->locks == NULL || a->chunk == NULL) {
         return nuc_err_set(err, NUC_NOMEM, "no memory to adopt %zu writers",
                            a->writers.count);
-    }
-
-    for (i = 0; i <= a->writers.count; i++) {
-        a->locks[i] = -1;
     }
 
     rc = nuc_adopt_lock(a, a->options.from, NUC_ADOPT_KEEPER_LOCK,
