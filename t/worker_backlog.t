@@ -98,7 +98,7 @@ like($out, qr/^  reads \d+ records a second, will have caught up in \d+ s$/m, 'i
 my $before = $t->status->{read};
 $t->signal('HUP', 'worker');
 $t->wait_for('a configuration that has not changed', 30, sub { $said->('configuration taken') });
-$t->write_confs(pipeline => 'batch_events 200;');
+$t->write_confs(pipeline => 'batch_events 5000;');
 $t->signal('HUP', 'worker');
 $t->wait_for('one that changed it stops behind', 60, sub { $said->('pipeline stops behind, the log keeps the rest') });
 $t->wait_for('and goes on from there', 30, sub { my $s = $t->status; $s && $s->{read} > $before && $s->{process}{pid} });
