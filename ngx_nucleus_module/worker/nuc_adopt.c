@@ -821,7 +821,7 @@ static nuc_rc_t nuc_adopt_quarantined(nuc_adopt_t *a, const char *dir, const cha
 
 static nuc_rc_t nuc_adopt_quarantine(nuc_adopt_t *a, nuc_err_t *err)
 {
-    int exists;
+    int exists = 0;
     char from[NUC_PATH_MAX], to[NUC_PATH_MAX];
     nuc_rc_t rc;
 
