@@ -538,7 +538,34 @@ static nuc_log_position_t where(nuc_log_reader_t *reader)
     return n != 0 ? *positions : (nuc_log_position_t){.writer = writer, .sequence = 1};
 }
 
-static void read_all(case_t *c, delivered_t *d)
+/* Another reader that goes on from the position, as after a restart from a commit. */
+static nuc_log_reader_t *resume(case_t *c, nuc_log_reader_t *reader,
+                                const nuc_log_position_t *position)
+{
+    nuc_err_t err;
+    nuc_log_reader_t *next;
+
+    nuc_log_reader_close(reader);
+    FUZZ_CHECK(nuc_log_reader_open(c->sys, QUEUE, NUC_LOG_ALL, &next, &err) == NUC_OK &&
+                   nuc_log_reader_seek(next, position, &err) == NUC_OK,
+               "%s", err.message);
+
+    return next;
+}
+
+/* Who has read all is behind by nothing. */
+static void check_lag(const case_t *c, nuc_log_reader_t *reader)
+{
+    nuc_err_t err;
+    nuc_log_lag_t lag;
+
+    FUZZ_CHECK(nuc_log_reader_lag(reader, &lag, &err) == NUC_OK, "%s", err.message);
+    FUZZ_CHECK(lag.records == 0 || c->lying, "a lag of %llu when all was read",
+               (unsigned long long) lag.records);
+}
+
+/* Everything; the reader is replaced by another after so many steps. */
+static void read_all(case_t *c, delivered_t *d, unsigned resume_at)
 {
     unsigned steps;
     uint64_t lost;
@@ -562,6 +589,10 @@ static void read_all(case_t *c, delivered_t *d)
             break;
         }
 
+        if (steps + 1 == resume_at) {
+            reader = resume(c, reader, &d->position);
+        }
+
         if (rc == NUC_OK) {
             check_progress(&before, &d->position, 1);
             deliver(d, d->position.sequence - 1, &record);
@@ -576,6 +607,7 @@ static void read_all(case_t *c, delivered_t *d)
     }
 
     FUZZ_CHECK(steps < STEPS_MAX, "the reader does not come to an end");
+    check_lag(c, reader);
     nuc_log_reader_close(reader);
 }
 
@@ -810,11 +842,11 @@ static void kill_writer(case_t *c)
 
 static void check_case(case_t *c)
 {
-    delivered_t before, after, want;
+    delivered_t before, after, resumed, want;
     nuc_log_keeper_t *keeper;
 
     naive_read(c, &want);
-    read_all(c, &before);
+    read_all(c, &before, 0);
     check_not_invented(c, &before);
 
     if (!c->lying) {
@@ -827,7 +859,7 @@ static void check_case(case_t *c)
     kill_writer(c);
     tend(keeper);
 
-    read_all(c, &after);
+    read_all(c, &after, 0);
     check_not_invented(c, &after);
 
     if (c->lying || c->disordered) {
@@ -837,6 +869,9 @@ static void check_case(case_t *c)
 
     naive_read(c, &want);
     check_delivered(&after, &want);
+
+    read_all(c, &resumed, 1 + c->next_number % 5);
+    check_delivered(&resumed, &want);
 
     check_kept(&before, &after);
 
