@@ -15,6 +15,7 @@
 #define NUC_VERIFY_PROGRESS    (8u << 20) /* bytes between two reports */
 #define NUC_VERIFY_QUARANTINES "quarantine"
 #define NUC_VERIFY_KEEPER      "keeper.lock"
+#define NUC_VERIFY_OWNER       "owner" /* of worker/nuc_owner.h */
 
 typedef struct {
     const nuc_sys_t *sys;
@@ -526,7 +527,8 @@ static int nuc_verify_top_entry(void *ctx, const char *name)
     nuc_verify_finding_t leftover = {.type = NUC_VERIFY_LEFTOVER, .path = path};
 
     if (nuc_uuid_parse(nuc_str(name), &id) == NUC_OK ||
-        strcmp(name, NUC_VERIFY_KEEPER) == 0 ||
+        strcmp(name, NUC_VERIFY_KEEPER) == 0 || strcmp(name, NUC_VERIFY_OWNER) == 0 ||
+        strcmp(name, NUC_LOG_LOCK_NAME) == 0 ||
         nuc_path_join(path, v->dir, name, NULL) != NUC_OK) {
         return 0;
     }

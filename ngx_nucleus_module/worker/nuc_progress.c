@@ -6,8 +6,9 @@
 #include "nuc_buf.h"
 #include "nuc_fs.h"
 
-#define NUC_PROGRESS_SAMPLE 1000000ULL  /* µs between two samples */
-#define NUC_PROGRESS_MOMENT 5000000ULL  /* µs of being behind that are not worth a word \
+#define NUC_PROGRESS_SAMPLE 1000000ULL /* µs between two samples */
+#define NUC_PROGRESS_MOMENT                                                              \
+    5000000ULL                          /* µs of being behind that are not worth a word \
                                          */
 #define NUC_PROGRESS_REPEAT 10000000ULL /* µs between two reports */
 #define NUC_PROGRESS_STALE  5000000ULL  /* µs after which a file says nothing any more */

@@ -216,16 +216,10 @@ static nuc_rc_t nuc_state_first_commit(const nuc_sys_t *sys, const char *dir,
     return rc;
 }
 
-/* The entries of pipelines/ are as they are for good. */
-static nuc_rc_t nuc_state_settle(const nuc_sys_t *sys, const char *state,
-                                 const char *site, nuc_err_t *err)
+static nuc_rc_t nuc_state_pipelines(char out[NUC_PATH_MAX], const char *state,
+                                    nuc_err_t *err)
 {
-    char pipelines[NUC_PATH_MAX];
-    nuc_rc_t rc;
-
-    rc = nuc_path_join(pipelines, state, NUC_STATE_PIPELINES, err);
-
-    return rc != NUC_OK ? rc : nuc_fs_sync_dir(sys, pipelines, site, err);
+    return nuc_path_join(out, state, NUC_STATE_PIPELINES, err);
 }
 
 /*
@@ -300,7 +294,9 @@ nuc_rc_t nuc_state_register(const nuc_sys_t *sys, const char *state, const char 
     }
 
     /* one that is there may have been made by a process that died before it did this */
-    return nuc_state_settle(sys, state, "state-pipeline", err);
+    rc = nuc_state_pipelines(path, state, err);
+
+    return rc != NUC_OK ? rc : nuc_fs_sync_dir(sys, path, "state-pipeline", err);
 }
 
 /* The name. */
@@ -309,7 +305,7 @@ nuc_rc_t nuc_state_rename(const nuc_sys_t *sys, const char *state, const char *f
                           const char *to, nuc_err_t *err)
 {
     int fd;
-    char from_dir[NUC_PATH_MAX], to_dir[NUC_PATH_MAX];
+    char from_dir[NUC_PATH_MAX], to_dir[NUC_PATH_MAX], pipelines[NUC_PATH_MAX];
     long holder;
     nuc_rc_t rc;
     struct stat st;
@@ -342,7 +338,11 @@ nuc_rc_t nuc_state_rename(const nuc_sys_t *sys, const char *state, const char *f
         rc = nuc_err_sys(err, NUC_IO, errno, "rename of \"%s\" to \"%s\" failed",
                          from_dir, to_dir);
     } else {
-        rc = nuc_state_settle(sys, state, "state-rename", err);
+        rc = nuc_state_pipelines(pipelines, state, err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_fs_sync_dir(sys, pipelines, "state-rename", err);
     }
 
     sys->close(sys, fd);
@@ -476,6 +476,7 @@ static nuc_rc_t nuc_state_unlink(const nuc_sys_t *sys, const char *dir, const ch
 static nuc_rc_t nuc_state_remove(const nuc_sys_t *sys, const char *state, const char *dir,
                                  nuc_err_t *err)
 {
+    char pipelines[NUC_PATH_MAX];
     nuc_rc_t rc;
 
     rc = nuc_state_unlink(sys, dir, NUC_COMMIT_NAME ".tmp", err);
@@ -504,7 +505,9 @@ static nuc_rc_t nuc_state_remove(const nuc_sys_t *sys, const char *state, const 
         return nuc_err_sys(err, NUC_IO, errno, "rmdir of \"%s\" failed", dir);
     }
 
-    return nuc_state_settle(sys, state, "state-forget", err);
+    rc = nuc_state_pipelines(pipelines, state, err);
+
+    return rc != NUC_OK ? rc : nuc_fs_sync_dir(sys, pipelines, "state-forget", err);
 }
 
 nuc_rc_t nuc_state_forget(const nuc_sys_t *sys, const char *state, const char *name,

@@ -57,6 +57,7 @@ static nuc_rc_t nuc_worker_log_redirect(int fd, nuc_err_t *err)
 static nuc_rc_t nuc_worker_log_open_file(const char *file, nuc_err_t *err)
 {
     int fd;
+    const nuc_sys_t *sys = &nuc_sys_posix;
 
     if (nuc_worker_log_console == -1) {
         nuc_worker_log_console = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
@@ -65,7 +66,7 @@ static nuc_rc_t nuc_worker_log_open_file(const char *file, nuc_err_t *err)
         }
     }
 
-    fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    fd = sys->open(sys, file, O_WRONLY | O_APPEND | O_CREAT, 0640);
     if (fd == -1) {
         return nuc_err_sys(err, NUC_IO, errno, "open of the log \"%s\" failed", file);
     }
