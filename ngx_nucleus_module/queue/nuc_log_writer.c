@@ -485,12 +485,19 @@ static void nuc_log_start(nuc_log_t *log)
     nuc_log_tick(log);
 }
 
-/* Whatever call found the disk full, the client is told so, and not that the disk fails.
+/*
+ * A ticket says but three things of a failure.  Whatever call found the disk full, the
+ * client is told so, and what stopped the group before it was written (a path, a file
+ * system that is none for a queue) is the disk's failure to him.
  */
 static void nuc_log_classify(nuc_err_t *err)
 {
     if (err->rc == NUC_IO && (err->sys_errno == ENOSPC || err->sys_errno == EDQUOT)) {
         err->rc = NUC_FULL;
+    }
+
+    if (err->rc != NUC_OK && err->rc != NUC_FULL && err->rc != NUC_UNKNOWN) {
+        err->rc = NUC_IO;
     }
 }
 

@@ -567,6 +567,8 @@ static void test_file_systems(void)
     queue->ops->ready(queue, &retry_after, &err);
     ok(strstr(err.message, "tmpfs") != NULL && strcmp(err.hint, "put it on a disk") == 0,
        "and says why: %s", err.message);
+    is_int(kit_store(queue, 1, 1), NUC_IO,
+           "nothing of a batch is stored, and that is said");
     sim_fs_type(sim, SIM_OVERLAY);
     ok(kit_wait_ready(queue, NUC_OK, 5000), "it starts once a disk is mounted there");
     queue->ops->close(queue, 5000, &err);
