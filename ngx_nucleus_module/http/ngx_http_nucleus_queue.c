@@ -20,6 +20,9 @@
 /* ms, enough for an idle queue to end when another has used up the time */
 #define NGX_HTTP_NUCLEUS_MIN_EXIT_TIME  200
 
+#define NGX_HTTP_NUCLEUS_NICENESS       10
+#define NGX_HTTP_NUCLEUS_KEEP           33554432
+
 
 static ngx_int_t ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf);
@@ -157,6 +160,14 @@ ngx_http_nucleus_init_queue(ngx_cycle_t *cycle,
     options.segment_size = nmcf->segment;
     options.max_pending = nmcf->max_inflight;
     options.sys = &nuc_sys_posix;
+
+    if (nq == &ngx_http_nucleus_process.queues[1]) {
+
+        /* large bodies give way to small ones, and are rarely alone */
+
+        options.niceness = NGX_HTTP_NUCLEUS_NICENESS;
+        options.keep = NGX_HTTP_NUCLEUS_KEEP;
+    }
 
     nq->kick.handler = ngx_http_nucleus_kick_handler;
     nq->kick.data = nq;

@@ -21,6 +21,9 @@ typedef struct {
     uint64_t max_pending;  /* bytes that may wait for the disk; over it: NUC_FULL */
     unsigned tick_ms;      /* how often room and health are looked at; 0: 1000 */
     uint64_t stride;       /* bytes of a group that the device gets at a time; 0: 512k */
+    int niceness;          /* added to that of the thread that writes, see nice(2) */
+    size_t keep;           /* bytes of a group's buffer that are kept for the next group
+                              that is as large, if it comes within a tick; 0: 8 MB */
     const nuc_sys_t *sys;  /* must outlive the queue */
 } nuc_log_options_t;
 

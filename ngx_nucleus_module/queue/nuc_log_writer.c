@@ -29,8 +29,8 @@
 #include "nuc_log_space.h"
 #include "nuc_time.h"
 
-/* A group's buffer that has become larger than this is given back when the group is done:
- * its owner counts bytes of records, not what is kept for the next ones. */
+/* The buffer of a group that needed more is given back when the group is done: its owner
+ * counts bytes of records, not what is kept for the next ones. */
 #define NUC_GATHER_KEEP    (8u << 20)
 #define NUC_HUGE_PAGE      (2u << 20)
 #define NUC_TICK_MS        1000
@@ -75,6 +75,7 @@ typedef struct {
     nuc_append_t append;
     nuc_err_t failure; /* the last group's, until a probe succeeds */
     nuc_space_t space;
+    int large; /* a group since the last tick needed a buffer that is not kept for long */
 } nuc_log_t;
 
 static void *nuc_log_flusher(void *data);
@@ -132,15 +133,6 @@ static void nuc_group_wish(const nuc_buf_t *frames)
     if (begin < end) {
         (void) madvise((void *) begin, end - begin, MADV_HUGEPAGE);
     }
-}
-
-static void nuc_group_trim(nuc_group_t *group)
-{
-    if (group->frames.capacity > NUC_GATHER_KEEP) {
-        nuc_buf_free(&group->frames);
-    }
-
-    nuc_group_init(group);
 }
 
 /* The event thread's side. */
@@ -419,6 +411,10 @@ nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
         log->options.tick_ms = NUC_TICK_MS;
     }
 
+    if (log->options.keep == 0) {
+        log->options.keep = NUC_GATHER_KEEP;
+    }
+
     strcpy(log->dir, options->dir);
     nuc_append_init(&log->append, options, log->dir);
     log->done_end = &log->done;
@@ -456,6 +452,9 @@ static void *nuc_log_flusher(void *data)
     nuc_log_t *log = data;
 
     pthread_setname_np(pthread_self(), "nucleus-log");
+
+    /* of the calling thread alone, on Linux; a wish */
+    (void) nice(log->options.niceness);
     nuc_log_start(log);
 
     while (nuc_log_wait(log)) {
@@ -499,6 +498,57 @@ static void nuc_log_classify(nuc_err_t *err)
     if (err->rc != NUC_OK && err->rc != NUC_FULL && err->rc != NUC_UNKNOWN) {
         err->rc = NUC_IO;
     }
+}
+
+/*
+ * What becomes of the buffer of the group that is done.  One that is large goes to the
+ * next group, if that has none yet, so that there is but one of them; else it is freed,
+ * without the mutex, for that takes a while.
+ */
+static void nuc_log_recycle(nuc_log_t *log)
+{
+    nuc_buf_t *done = &log->flight.frames, *next = &log->gather.frames, other;
+
+    log->large |= done->len > NUC_GATHER_KEEP;
+
+    if (done->capacity > NUC_GATHER_KEEP) {
+        pthread_mutex_lock(&log->mutex);
+
+        if (done->capacity <= log->options.keep && log->gather.records == 0 &&
+            next->capacity <= NUC_GATHER_KEEP) {
+            other = *next;
+            *next = *done;
+            *done = other;
+            nuc_buf_reset(next);
+        }
+
+        pthread_mutex_unlock(&log->mutex);
+
+        if (done->capacity > NUC_GATHER_KEEP) {
+            nuc_buf_free(done);
+        }
+    }
+
+    nuc_group_init(&log->flight);
+}
+
+/* No other group as large came: its buffer is given back after all. */
+static void nuc_log_trim(nuc_log_t *log)
+{
+    nuc_buf_t unused = NUC_BUF_INIT;
+
+    pthread_mutex_lock(&log->mutex);
+
+    if (!log->large && log->gather.records == 0 &&
+        log->gather.frames.capacity > NUC_GATHER_KEEP) {
+        unused = log->gather.frames;
+        log->gather.frames = NUC_BUF_INIT;
+    }
+
+    pthread_mutex_unlock(&log->mutex);
+
+    nuc_buf_free(&unused);
+    log->large = 0;
 }
 
 /*
@@ -576,7 +626,7 @@ static void nuc_log_complete(nuc_log_t *log, nuc_rc_t rc)
         }
     }
 
-    nuc_group_trim(&log->flight);
+    nuc_log_recycle(log);
 }
 
 static void nuc_log_commit(nuc_log_t *log)
@@ -612,6 +662,7 @@ static void nuc_log_tick(nuc_log_t *log)
 {
     nuc_err_t err;
 
+    nuc_log_trim(log);
     nuc_log_probe(log);
 
     err.rc = nuc_space_count(&log->space, log->sys, log->dir, &err);

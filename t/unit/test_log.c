@@ -890,9 +890,79 @@ static void test_every_failure(void)
     ok(refused > 10 && unknown > 5, "and they did fail");
 }
 
+/* Groups whose buffers are passed on, given back, or shared with small ones. */
+static void test_large_groups(void)
+{
+    static const struct {
+        size_t len;
+        int alone; /* its ticket is waited for */
+    } batches[] = {
+        {9u << 20, 1}, {9u << 20, 1},  {100, 1},      {12u << 20, 0}, {200, 0},
+        {9u << 20, 1}, {40u << 20, 1}, {9u << 20, 0}, {9u << 20, 1},  {300, 1},
+    };
+    enum {
+        COUNT = sizeof(batches) / sizeof(batches[0])
+    };
+
+    char dir[NUC_PATH_MAX], id[32], kit[KIT_DATA_MAX];
+    size_t i, j, waiting = 0;
+    int wrong = 0;
+    uint8_t *data = malloc(40u << 20);
+    uint64_t lost;
+    nuc_err_t err;
+    nuc_ticket_t tickets[COUNT];
+    nuc_queue_t *queue;
+    nuc_record_t record;
+    nuc_log_reader_t *reader;
+    nuc_log_options_t options;
+
+    kit_temp_dir(dir);
+    options = kit_options(kit_sys(), dir);
+    options.stride = 0;
+    options.max_pending = 128u << 20;
+    options.keep = 32u << 20;
+    options.niceness = 1;
+    queue = open_queue(&options);
+    is_int(kit_started(queue), NUC_OK, "a queue for large groups starts");
+
+    for (i = 0; i < COUNT; i++) {
+        kit_record(i + 1, &record, id, kit);
+        memset(data, 'a' + (int) i, batches[i].len);
+        record.data = (nuc_str_t){data, batches[i].len};
+        queue->ops->submit(queue, &record, 1, &tickets[i], &err);
+        queue->ops->kick(queue);
+        waiting++;
+
+        if (batches[i].alone) {
+            is_int(kit_wait(queue, (unsigned) waiting, 60000), (int) waiting,
+                   "%zu bytes come back", batches[i].len);
+            waiting = 0;
+        }
+    }
+
+    nuc_log_reader_open(kit_sys(), dir, NUC_LOG_EARLIEST, &reader, &err);
+
+    for (i = 0; i < COUNT; i++) {
+        wrong += tickets[i].rc != NUC_OK;
+        wrong += nuc_log_reader_next(reader, &record, &lost, &err) != NUC_OK;
+        wrong += record.data.len != batches[i].len;
+
+        for (j = 0; j < record.data.len; j++) {
+            wrong += record.data.data[j] != 'a' + (int) i;
+        }
+    }
+
+    is_int(wrong, 0, "and all are read as they were written");
+    nuc_log_reader_close(reader);
+    queue->ops->close(queue, 60000, &err);
+    sim_remove_tree(dir);
+    free(data);
+}
+
 int main(void)
 {
     test_roundtrip();
+    test_large_groups();
     test_removal();
     test_full();
     test_start_fails();
