@@ -5,15 +5,17 @@
 
 #include <stddef.h>
 
+#define MAIN_FRAME_MAX 65536 /* bytes; the heap is further away from the stack */
+
 const char *__lsan_default_suppressions(void);
 int __lsan_is_turned_off(void);
 
 /* absent in the programs that configure tries the linker with */
 extern unsigned long ngx_test_config __attribute__((weak));
-extern struct {
-    void *conf_ctx;
-    void *pool;
-} *volatile ngx_cycle __attribute__((weak));
+extern const char *volatile ngx_cycle __attribute__((weak));
+
+/* glibc's: where the stack of main() begins */
+extern void *__libc_stack_end;
 
 /* a match anywhere in the stack of the allocation */
 const char *__lsan_default_suppressions(void)
@@ -23,13 +25,16 @@ const char *__lsan_default_suppressions(void)
 }
 
 /* nginx -t frees nothing at all, nor does an nginx whose configuration was refused: it is
- * still in the cycle that it began with */
+ * still in the cycle that it began with, which was a variable of main() */
 int __lsan_is_turned_off(void)
 {
-    if (&ngx_test_config == NULL || ngx_cycle == NULL) {
+    const char *cycle, *stack = __libc_stack_end;
+
+    if (&ngx_test_config == NULL) {
         return 0;
     }
 
-    return ngx_test_config != 0 ||
-           (ngx_cycle->conf_ctx == NULL && ngx_cycle->pool != NULL);
+    cycle = ngx_cycle;
+
+    return ngx_test_config != 0 || (cycle < stack && stack - cycle < MAIN_FRAME_MAX);
 }
