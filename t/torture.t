@@ -130,12 +130,14 @@ my @faults;                      # [begin, end]: when the disk was to blame for 
 
 sub refusals { return $storm->answers_that(sub { $_[0]{status} == 503 }) }
 
-# Until nginx refuses, then "undo", then until it does not any more.
+# "do", until nginx refuses, then "undo", then until it does not any more.
 sub disk_fault {
-    my ($undo, $again) = @_;
+    my ($do, $undo, $again) = @_;
 
     my $begin = time;
     my $refused = refusals();
+
+    $do->();
 
     $t->wait_for('events are refused', PATIENCE, sub {
         $again->() if $again;
@@ -194,16 +196,15 @@ my %deed;
         my $ballast;
 
         if (!$disk) {
-            $fault->set('space-none');
-            return disk_fault(sub { $fault->clear });
+            return disk_fault(sub { $fault->set('space-none') }, sub { $fault->clear });
         }
 
         # the worker makes room for as long as it has something to remove
-        return disk_fault(sub { unlink $ballast }, sub { $ballast = Nucleus::Disk::fill($disk) });
+        my $fill = sub { $ballast = Nucleus::Disk::fill($disk) };
+        return disk_fault($fill, sub { unlink $ballast }, $fill);
     },
     'a disk that stalls' => sub {
-        $fault->set('sync-stall');
-        return disk_fault(sub { $fault->clear });
+        return disk_fault(sub { $fault->set('sync-stall') }, sub { $fault->clear });
     },
 );
 
