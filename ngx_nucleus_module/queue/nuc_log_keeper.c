@@ -228,7 +228,7 @@ static nuc_rc_t nuc_keeper_check_dead(nuc_log_keeper_t *keeper,
     return NUC_OK;
 }
 
-void nuc_keeper_read_head(nuc_log_keeper_t *keeper, const nuc_uuid_t *id)
+static void nuc_keeper_read_head(nuc_log_keeper_t *keeper, const nuc_uuid_t *id)
 {
     nuc_log_head_t *head;
 
@@ -244,7 +244,8 @@ void nuc_keeper_read_head(nuc_log_keeper_t *keeper, const nuc_uuid_t *id)
     }
 }
 
-size_t nuc_keeper_finished(nuc_log_keeper_t *keeper, const nuc_keeper_writer_t *writer)
+static size_t nuc_keeper_finished(nuc_log_keeper_t *keeper,
+                                  const nuc_keeper_writer_t *writer)
 {
     size_t count = keeper->segments.count;
 
@@ -254,6 +255,22 @@ size_t nuc_keeper_finished(nuc_log_keeper_t *keeper, const nuc_keeper_writer_t *
     }
 
     return count - 1;
+}
+
+nuc_rc_t nuc_keeper_look(nuc_log_keeper_t *keeper, const nuc_keeper_writer_t *writer,
+                         size_t *finished, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+
+    rc = nuc_log_list_segments(keeper->sys, keeper->path, &keeper->segments, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    nuc_keeper_read_head(keeper, &writer->id);
+    *finished = nuc_keeper_finished(keeper, writer);
+
+    return NUC_OK;
 }
 
 static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
@@ -278,13 +295,10 @@ static nuc_rc_t nuc_keeper_tend_writer(nuc_log_keeper_t *keeper,
         }
     }
 
-    rc = nuc_log_list_segments(keeper->sys, keeper->path, &keeper->segments, err);
+    rc = nuc_keeper_look(keeper, writer, &finished, err);
     if (rc != NUC_OK) {
         return rc == NUC_NOT_FOUND ? NUC_OK : rc;
     }
-
-    nuc_keeper_read_head(keeper, &writer->id);
-    finished = nuc_keeper_finished(keeper, writer);
 
     for (i = 0; i < finished; i++) {
         if (keeper->segments.firsts[i] <= writer->sealed) {

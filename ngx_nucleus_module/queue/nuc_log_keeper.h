@@ -49,11 +49,13 @@ void nuc_keeper_report(nuc_log_keeper_t *keeper, nuc_log_event_t event,
 void nuc_keeper_keep_first(nuc_rc_t rc, const nuc_err_t *writer_err, nuc_rc_t *first,
                            nuc_err_t *err);
 
-/* What the head says now; 0 where there is no whole one. */
-void nuc_keeper_read_head(nuc_log_keeper_t *keeper, const nuc_uuid_t *id);
-
-/* How many of the listed segments, from the oldest, will not change any more. */
-size_t nuc_keeper_finished(nuc_log_keeper_t *keeper, const nuc_keeper_writer_t *writer);
+/*
+ * What the directory at keeper->path, the writer's, holds now: its segments are listed,
+ * and then its head is read (0 where there is no whole one).  *finished: how many of the
+ * segments, from the oldest, will not change any more.  NUC_NOT_FOUND: it is gone.
+ */
+nuc_rc_t nuc_keeper_look(nuc_log_keeper_t *keeper, const nuc_keeper_writer_t *writer,
+                         size_t *finished, nuc_err_t *err);
 
 /* Where segment i ends: its successor knows, if it was begun. */
 nuc_rc_t nuc_keeper_segment_end(nuc_log_keeper_t *keeper, nuc_keeper_writer_t *writer,

@@ -139,13 +139,10 @@ static nuc_rc_t nuc_keeper_remove_of(nuc_log_keeper_t *keeper,
         return rc;
     }
 
-    rc = nuc_log_list_segments(keeper->sys, keeper->path, &keeper->segments, err);
+    rc = nuc_keeper_look(keeper, writer, &finished, err);
     if (rc != NUC_OK) {
         return rc == NUC_NOT_FOUND ? NUC_OK : rc;
     }
-
-    nuc_keeper_read_head(keeper, &writer->id);
-    finished = nuc_keeper_finished(keeper, writer);
 
     for (i = 0; i < finished; i++) {
         rc = nuc_keeper_summary(keeper, writer, i, &summary, err);
