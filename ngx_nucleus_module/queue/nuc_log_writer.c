@@ -411,10 +411,6 @@ nuc_rc_t nuc_log_open(const nuc_log_options_t *options, nuc_queue_t **queue,
         log->options.tick_ms = NUC_TICK_MS;
     }
 
-    if (log->options.keep == 0) {
-        log->options.keep = NUC_GATHER_KEEP;
-    }
-
     strcpy(log->dir, options->dir);
     nuc_append_init(&log->append, options, log->dir);
     log->done_end = &log->done;
