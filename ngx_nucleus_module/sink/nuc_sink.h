@@ -71,6 +71,15 @@ struct nuc_sink_s {
 
 extern const nuc_sink_ops_t nuc_sink_file;
 
+/*
+ * For a loop over the directories that a sink was given: the option behind "after" (NULL:
+ * the first) that is one, with its value in *dir.  NULL: there is no other.
+ */
+const nuc_sink_option_t *nuc_sink_next_dir(const nuc_sink_ops_t *sink,
+                                           const void *options,
+                                           const nuc_sink_option_t *after,
+                                           const char **dir);
+
 /* By the name in `sink NAME { ... }`, or NULL. */
 const nuc_sink_ops_t *nuc_sink_find(const char *name);
 

@@ -38,18 +38,12 @@ static nuc_rc_t nuc_storage_judge_sink(const nuc_storage_t *storage,
                                        nuc_err_t *err)
 {
     nuc_rc_t rc;
-    const char *const *field;
-    const nuc_sink_option_t *option;
+    const char *dir;
+    const nuc_sink_option_t *option = NULL;
 
-    for (option = pipeline->sink->options; option->name != NULL; option++) {
-        if (option->type != NUC_SINK_DIR) {
-            continue;
-        }
-
-        field = (const char *const *) ((const char *) pipeline->sink_options +
-                                       option->offset);
-
-        rc = nuc_storage_judge(storage, "sink", *field, 0, err);
+    while ((option = nuc_sink_next_dir(pipeline->sink, pipeline->sink_options, option,
+                                       &dir)) != NULL) {
+        rc = nuc_storage_judge(storage, "sink", dir, 0, err);
         if (rc != NUC_OK) {
             return rc;
         }

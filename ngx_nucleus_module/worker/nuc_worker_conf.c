@@ -766,18 +766,12 @@ static nuc_rc_t nuc_conf_check_dir(const char *what, const char *path, nuc_err_t
 static nuc_rc_t nuc_conf_check_sink(const nuc_pipeline_conf_t *pipeline, nuc_err_t *err)
 {
     nuc_rc_t rc;
-    const char *const *field;
-    const nuc_sink_option_t *option;
+    const char *dir;
+    const nuc_sink_option_t *option = NULL;
 
-    for (option = pipeline->sink->options; option->name != NULL; option++) {
-        if (option->type != NUC_SINK_DIR) {
-            continue;
-        }
-
-        field = (const char *const *) ((const char *) pipeline->sink_options +
-                                       option->offset);
-
-        rc = nuc_conf_check_dir(option->name, *field, err);
+    while ((option = nuc_sink_next_dir(pipeline->sink, pipeline->sink_options, option,
+                                       &dir)) != NULL) {
+        rc = nuc_conf_check_dir(option->name, dir, err);
         if (rc != NUC_OK) {
             return rc;
         }
