@@ -51,7 +51,11 @@ static nuc_rc_t nuc_owner_read(const nuc_sys_t *sys, const char *dir, const char
     rc = nuc_fs_read_file(sys, path, NUC_OWNER_FILE_MAX, &buf, err);
 
     if (rc == NUC_OK) {
-        memcpy(text, buf.data, buf.len);
+        /* an empty file has no data to copy from */
+        if (buf.len != 0) {
+            memcpy(text, buf.data, buf.len);
+        }
+
         text[buf.len] = '\0';
     }
 
