@@ -46,7 +46,8 @@ my $t = Nucleus::Test->new(
     pipeline      => 'batch_time 20ms;',
     sink          => 'file_size 2m;',
 );
-my $disk = $full ? Nucleus::Disk::mount($t, 'queue', 256 << 20) : undef;
+# room for what two hundred killed writers reserved before the keeper finds them, and to spare
+my $disk = $full ? Nucleus::Disk::mount($t, 'queue', 512 << 20) : undef;
 my $fault = Nucleus::Fault->new($t);
 
 # what the logs rightly say
@@ -223,7 +224,7 @@ for my $deed (@plan) {
 
     # the moment is the seed's
     sleep rand 0.5;
-    note($deed);
+    note(sprintf '%.1f: %s', time, $deed);
     $deed{$deed}->() or fail($deed), last;
     $done{$deed}++;
 
