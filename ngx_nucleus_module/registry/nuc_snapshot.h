@@ -1,7 +1,7 @@
 /*
- * The snapshot: all that nginx needs of the registry, in one file that is mapped as it is.
- * nucleusctl writes it whole after each change, under a new name, and renames it over the old one;
- * nginx's processes map the new one and let go of the old.
+ * The snapshot: all that nginx needs of the registry, in one file that is mapped as it
+ * is. nucleusctl writes it whole after each change, under a new name, and renames it over
+ * the old one; nginx's processes map the new one and let go of the old.
  *
  * (The layout of the file, the validity rule: at the head of nuc_snapshot.c.)
  */
@@ -53,8 +53,8 @@ typedef struct {
 typedef struct {
     uint64_t id;
     uint8_t digest[NUC_KEY_DIGEST_LEN]; /* nuc_key_digest */
-    uint64_t lineage;                   /* shared by a key and its successors: limits count by it */
-    uint32_t tenant;                    /* its number, in the order of the tenants */
+    uint64_t lineage; /* shared by a key and its successors: limits count by it */
+    uint32_t tenant;  /* its number, in the order of the tenants */
     unsigned scopes;
     int revoked;
     uint64_t not_before; /* seconds since 1970, 0: always; so for the next */
@@ -64,7 +64,8 @@ typedef struct {
     size_t nstreams;
     const nuc_network_t *networks; /* none: from anywhere */
     size_t nnetworks;
-    const uint8_t (*certificates)[32]; /* SHA-256 of client certificates (DER) that stand for it */
+    const uint8_t (
+        *certificates)[32]; /* SHA-256 of client certificates (DER) that stand for it */
     size_t ncertificates;
 } nuc_snapshot_key_t;
 
@@ -97,9 +98,9 @@ typedef struct {
 } nuc_snapshot_t;
 
 /*
- * Checks all of "data" (checksum, version, every offset), once, so that nothing below can fail or
- * lead outside.  "data" stays the caller's and must be aligned to 8.  NUC_CORRUPT: damaged or cut
- * off; NUC_INVALID: of another version.
+ * Checks all of "data" (checksum, version, every offset), once, so that nothing below can
+ * fail or lead outside.  "data" stays the caller's and must be aligned to 8. NUC_CORRUPT:
+ * damaged or cut off; NUC_INVALID: of another version.
  */
 nuc_rc_t nuc_snapshot_open(const uint8_t *data, size_t len, nuc_snapshot_t *snapshot,
                            nuc_err_t *err);
@@ -123,13 +124,16 @@ typedef struct {
 nuc_rc_t nuc_snapshot_find(const nuc_snapshot_t *snapshot, uint64_t id,
                            nuc_snapshot_entry_t *entry);
 nuc_rc_t nuc_snapshot_find_certificate(const nuc_snapshot_t *snapshot,
-                                       const uint8_t sha256[32], nuc_snapshot_entry_t *entry);
+                                       const uint8_t sha256[32],
+                                       nuc_snapshot_entry_t *entry);
 
-/* Whether the key may send to the stream; from the address (16 bytes, as nuc_network_t has it). */
+/* Whether the key may send to the stream; from the address (16 bytes, as nuc_network_t
+ * has it). */
 int nuc_snapshot_allows_stream(const nuc_snapshot_t *snapshot,
                                const nuc_snapshot_entry_t *entry, nuc_str_t stream);
 int nuc_snapshot_allows_address(const nuc_snapshot_t *snapshot,
-                                const nuc_snapshot_entry_t *entry, const uint8_t address[16]);
+                                const nuc_snapshot_entry_t *entry,
+                                const uint8_t address[16]);
 
 /* "number" below ntenants. */
 void nuc_snapshot_tenant(const nuc_snapshot_t *snapshot, uint32_t number,
