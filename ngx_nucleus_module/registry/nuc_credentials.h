@@ -3,9 +3,11 @@
  * is good here proves nothing yet.
  *
  *     Authorization: Bearer KEY           RFC 6750, section 2.1
- *     Authorization: Basic BASE64         RFC 7617, section 2; ID:SECRET+SUM, ID:KEY or
- * KEY: Authorization: KEY                  Caliper's sensors X-API-Key: KEY ?key=KEY
- * where a location allows it
+ *     Authorization: Basic BASE64         RFC 7617, section 2: of ID:SECRET+SUM,
+ *                                         ID:KEY or KEY:
+ *     Authorization: KEY                  Caliper's sensors
+ *     X-API-Key: KEY
+ *     ?NAME=KEY                           where a location allows it
  *
  * Schemes are of any case; spaces and tabs around a value and spaces behind a scheme are
  * nothing (RFC 9110, sections 5.5 and 11.4).  Nothing else is tolerated.
@@ -39,8 +41,7 @@ typedef enum {
 } nuc_credentials_form_t;
 
 typedef struct {
-    nuc_credentials_form_t
-        form;      /* also of what is faulty, so that an answer can name it */
+    nuc_credentials_form_t form; /* of what is faulty too, for the answer */
     nuc_key_t key; /* when good; a slice of the value or of the scratch buffer */
 } nuc_credentials_t;
 

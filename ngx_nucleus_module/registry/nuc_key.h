@@ -4,12 +4,13 @@
  *     nuc_k7f3m9q2xwtd_9hQ…43 characters…ZrA1b2C3
  *         id           secret             sum
  *
- * id      12 characters of Crockford's base32 in lower case (0-9 a-z without i l o u): 60
- * random bits.  Names the key everywhere: records, logs, nucleusctl.  No secret. secret
- * 43 characters of 0-9 A-Z a-z, each drawn at random: 256 bits. sum     6 characters of
- * the same: the CRC32C of all before it, most significant first.  Tells a key that was
- * cut off or mistyped from a wrong one, without a look at the registry, and lets scanners
- * of repositories find keys.
+ * id      12 characters of Crockford's base32 in lower case (0-9 a-z without
+ *         i l o u): 60 random bits.  Names the key everywhere: records, logs,
+ *         nucleusctl.  No secret.
+ * secret  43 characters of 0-9 A-Z a-z, each drawn at random: 256 bits.
+ * sum     6 characters of the same: the CRC32C of all before it, most significant
+ *         first.  Tells a key that was cut off or mistyped from a wrong one, without
+ *         a look at the registry, and lets scanners of repositories find keys.
  *
  * The registry keeps SHA-256 of the secret's 43 characters.  A random secret of 256 bits
  * needs no slow hash.

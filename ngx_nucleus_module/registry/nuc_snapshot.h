@@ -1,7 +1,7 @@
 /*
  * The snapshot: all that nginx needs of the registry, in one file that is mapped as it
- * is. nucleusctl writes it whole after each change, under a new name, and renames it over
- * the old one; nginx's processes map the new one and let go of the old.
+ * is.  nucleusctl writes it whole after each change, under a new name, and renames it
+ * over the old one; nginx's processes map the new one and let go of the old.
  *
  * (The layout of the file, the validity rule: at the head of nuc_snapshot.c.)
  */
@@ -9,10 +9,14 @@
 #ifndef NUC_SNAPSHOT_H
 #define NUC_SNAPSHOT_H
 
+#include <sys/stat.h>
+#include <time.h>
+
 #include "nuc_buf.h"
 #include "nuc_err.h"
 #include "nuc_key.h"
 #include "nuc_str.h"
+#include "nuc_sys.h"
 #include "nuc_uuid.h"
 
 /* What a key may be used for. */
@@ -64,8 +68,7 @@ typedef struct {
     size_t nstreams;
     const nuc_network_t *networks; /* none: from anywhere */
     size_t nnetworks;
-    const uint8_t (
-        *certificates)[32]; /* SHA-256 of client certificates (DER) that stand for it */
+    const uint8_t (*certificates)[32]; /* SHA-256 (DER) of those that stand for it */
     size_t ncertificates;
 } nuc_snapshot_key_t;
 
@@ -84,6 +87,15 @@ typedef struct {
 /* Appends the file's bytes to "out".  NUC_INVALID on a double id, name or certificate. */
 nuc_rc_t nuc_snapshot_build(const nuc_snapshot_content_t *content, nuc_buf_t *out,
                             nuc_err_t *err);
+
+/*
+ * Replaces "path" by "bytes" (nuc_fs_replace): after an error the old file or the new is
+ * there.  Mode 0640 less the umask: there is no secret in it, digests are hashes of 256
+ * random bits, but names and addresses are nobody else's business.  nginx's user reads it
+ * by the group, which the directory gives to what is made in it (mode 2750).
+ */
+nuc_rc_t nuc_snapshot_save(const nuc_sys_t *sys, const char *path, nuc_str_t bytes,
+                           nuc_err_t *err);
 
 /* ---- reading */
 
@@ -138,5 +150,34 @@ int nuc_snapshot_allows_address(const nuc_snapshot_t *snapshot,
 /* "number" below ntenants. */
 void nuc_snapshot_tenant(const nuc_snapshot_t *snapshot, uint32_t number,
                          nuc_snapshot_tenant_t *tenant);
+
+/* ---- a snapshot's file */
+
+/* Which file it is, so that another one is seen. */
+typedef struct {
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec mtime;
+} nuc_snapshot_identity_t;
+
+typedef struct {
+    nuc_snapshot_t snapshot; /* its "data" is the mapped file */
+    nuc_snapshot_identity_t identity;
+} nuc_snapshot_file_t;
+
+/*
+ * Maps the file and opens the snapshot in it; nuc_snapshot_unload frees it.  The file
+ * must only ever be replaced by rename: one that is cut off while it is mapped kills who
+ * reads it.  NUC_NOT_FOUND: there is none; NUC_IO, NUC_NOMEM; what nuc_snapshot_open
+ * answers.
+ */
+nuc_rc_t nuc_snapshot_load(const nuc_sys_t *sys, const char *path,
+                           nuc_snapshot_file_t **file, nuc_err_t *err);
+void nuc_snapshot_unload(const nuc_sys_t *sys, nuc_snapshot_file_t *file); /* or NULL */
+
+void nuc_snapshot_identify(const struct stat *st, nuc_snapshot_identity_t *identity);
+int nuc_snapshot_same_file(const nuc_snapshot_identity_t *a,
+                           const nuc_snapshot_identity_t *b);
 
 #endif /* NUC_SNAPSHOT_H */
