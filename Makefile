@@ -193,6 +193,7 @@ FORCE:
 run: export PORT := $(PORT)
 run: export NUCLEUS_NGINX = $(NGINX)
 run: export NUCLEUS_WORKER = $(B)/nucleus-worker
+run: export NUCLEUSCTL = $(B)/nucleusctl
 run:
 	@$(deps) run
 	@$(MAKE) -j$(JOBS) all
@@ -209,6 +210,7 @@ deps:
 export TEST_NGINX_BINARY = $(NGINX)
 export TEST_NGINX_MODULE = $(abspath $(MODULE))
 export TEST_NUCLEUS_WORKER = $(abspath $(B))/nucleus-worker
+export TEST_NUCLEUSCTL = $(abspath $(B))/nucleusctl
 PROVE = $(if $(CORPORA),CORPORA='$(abspath $(CORPORA))') prove --timer -It/lib
 
 ## test: build and run all tests (CORPORA=DIR: with the public test data)
@@ -336,7 +338,7 @@ check:
 		--error-exitcode=1 -D_GNU_SOURCE $(CHECK_INCLUDES) $(wildcard $(SRC)/*/*.c)
 	$(call say,format,$(SRC) t/unit)
 	$(Q)clang-format --dry-run -Werror $(NUC_FILES)
-	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker
+	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker $(B)/nucleusctl
 	@for script in $(filter-out %.c,$(wildcard tools/*)) .ci/run; do \
 		case "$$(head -n 1 $$script)" in \
 		*perl*) perl -c $$script ;; \
