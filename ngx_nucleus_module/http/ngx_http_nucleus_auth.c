@@ -677,6 +677,7 @@ ngx_http_nucleus_check_entry(ngx_http_request_t *r,
 
     } else {
         auth->code = NGX_HTTP_NUCLEUS_NO_PROBLEM;
+        ngx_http_nucleus_note_use(entry->id);
     }
 
     /* the snapshot may go before the request does */

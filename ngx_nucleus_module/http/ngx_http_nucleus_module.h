@@ -18,6 +18,7 @@
 #include "nuc_err.h"
 #include "nuc_format.h"
 #include "nuc_generation.h"
+#include "nuc_last_used.h"
 #include "nuc_name.h"
 #include "nuc_queue.h"
 #include "nuc_record.h"
@@ -94,6 +95,9 @@ typedef struct {
 } ngx_http_nucleus_queue_t;
 
 
+/* places for keys that were used; a power of two */
+#define NGX_HTTP_NUCLEUS_USES          4096
+
 /* one that is not current is there until its last ticket is back */
 
 typedef struct ngx_http_nucleus_generation_s  ngx_http_nucleus_generation_t;
@@ -115,6 +119,11 @@ typedef struct {
     ngx_http_nucleus_generation_t *current;       /* NULL: none */
     ngx_http_nucleus_generation_t *oldest;
     ngx_event_t                    age;           /* when max_age is over */
+
+    const char                    *uses_dir;
+    nuc_last_used_t               *uses;          /* not handed over yet */
+    ngx_uint_t                     nuses;
+    ngx_event_t                    hand_over;
 } ngx_http_nucleus_registry_t;
 
 
@@ -277,6 +286,7 @@ ngx_int_t ngx_http_nucleus_check_registry(ngx_conf_t *cf,
 ngx_int_t ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf);
 void ngx_http_nucleus_exit_registry(void);
+void ngx_http_nucleus_note_use(uint64_t id);
 nuc_snapshot_t *ngx_http_nucleus_snapshot(void);
 ngx_uint_t ngx_http_nucleus_registry_is_ready(void);
 ngx_http_nucleus_generation_t *ngx_http_nucleus_hold_generation(void);

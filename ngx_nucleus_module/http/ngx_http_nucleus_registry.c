@@ -27,6 +27,7 @@
 
 /* ms */
 #define NGX_HTTP_NUCLEUS_STOP_TIME  1000
+#define NGX_HTTP_NUCLEUS_USES_TIME  5000
 
 
 static char *ngx_http_nucleus_registry_option(ngx_conf_t *cf,
@@ -42,6 +43,8 @@ static ngx_int_t ngx_http_nucleus_use(ngx_http_nucleus_registry_t *nr,
 static void ngx_http_nucleus_drop_old(ngx_http_nucleus_registry_t *nr);
 static void ngx_http_nucleus_watch_age(ngx_http_nucleus_registry_t *nr);
 static void ngx_http_nucleus_age_handler(ngx_event_t *ev);
+static void ngx_http_nucleus_hand_over_uses(ngx_http_nucleus_registry_t *nr);
+static void ngx_http_nucleus_uses_handler(ngx_event_t *ev);
 
 
 char *
@@ -259,6 +262,12 @@ ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
 
     nr->max_age = nmcf->registry_max_age;
     nr->name = nmcf->registry;
+    nr->uses_dir = (char *) nmcf->path->name.data;
+
+    nr->hand_over.handler = ngx_http_nucleus_uses_handler;
+    nr->hand_over.data = nr;
+    nr->hand_over.log = cycle->log;
+    nr->hand_over.cancelable = 1;
 
     ngx_sprintf((u_char *) readers, "%V.readers%Z", &nr->name);
 
@@ -530,6 +539,78 @@ ngx_http_nucleus_registry_is_ready(void)
 }
 
 
+/* for "nucleusctl key list": a hash table of the keys used since the last time */
+
+void
+ngx_http_nucleus_note_use(uint64_t id)
+{
+    ngx_uint_t                    i;
+    ngx_http_nucleus_registry_t  *nr;
+
+    nr = &ngx_http_nucleus_process.registry;
+
+    if (nr->uses == NULL) {
+        nr->uses = calloc(NGX_HTTP_NUCLEUS_USES, sizeof(nuc_last_used_t));
+        if (nr->uses == NULL) {
+            return;
+        }
+
+        nr->nuses = 0;
+
+        if (!nr->hand_over.timer_set) {
+            ngx_add_timer(&nr->hand_over, NGX_HTTP_NUCLEUS_USES_TIME);
+        }
+    }
+
+    i = id & (NGX_HTTP_NUCLEUS_USES - 1);
+
+    while (nr->uses[i].id != id && nr->uses[i].seconds) {
+        i = (i + 1) & (NGX_HTTP_NUCLEUS_USES - 1);
+    }
+
+    if (nr->uses[i].seconds == 0) {
+        nr->uses[i].id = id;
+        nr->nuses++;
+    }
+
+    nr->uses[i].seconds = ngx_time();
+
+    if (nr->nuses > NGX_HTTP_NUCLEUS_USES / 4 * 3) {
+        ngx_http_nucleus_hand_over_uses(nr);
+    }
+}
+
+
+static void
+ngx_http_nucleus_uses_handler(ngx_event_t *ev)
+{
+    ngx_http_nucleus_hand_over_uses(ev->data);
+}
+
+
+static void
+ngx_http_nucleus_hand_over_uses(ngx_http_nucleus_registry_t *nr)
+{
+    size_t  i, n;
+
+    if (nr->uses == NULL) {
+        return;
+    }
+
+    n = 0;
+
+    for (i = 0; i < NGX_HTTP_NUCLEUS_USES; i++) {
+        if (nr->uses[i].seconds) {
+            nr->uses[n++] = nr->uses[i];
+        }
+    }
+
+    nuc_watch_note_uses(nr->watch, nr->uses_dir, nr->uses, n);
+
+    nr->uses = NULL;
+}
+
+
 void
 ngx_http_nucleus_exit_registry(void)
 {
@@ -561,6 +642,14 @@ ngx_http_nucleus_exit_registry(void)
 
     if (nr->age.timer_set) {
         ngx_del_timer(&nr->age);
+    }
+
+    if (nr->hand_over.timer_set) {
+        ngx_del_timer(&nr->hand_over);
+    }
+
+    if (nr->watch) {
+        ngx_http_nucleus_hand_over_uses(nr);
     }
 
     if (nr->watch

@@ -27,7 +27,10 @@ struct nuc_watch_s {
     int wake_fd;
 
     pthread_mutex_t mutex;
-    pthread_cond_t work;     /* for the thread: stop */
+    pthread_cond_t work; /* for the thread: stop */
+    const char *uses_dir;
+    nuc_last_used_t *uses; /* not written yet */
+    size_t nuses;
     pthread_cond_t finished; /* for nuc_watch_stop */
     nuc_snapshot_file_t *file;
     nuc_err_t error;
@@ -48,6 +51,7 @@ static void nuc_watch_free(nuc_watch_t *watch)
     pthread_cond_destroy(&watch->finished);
     pthread_cond_destroy(&watch->work);
     pthread_mutex_destroy(&watch->mutex);
+    free(watch->uses);
     free(watch->path);
     free(watch);
 }
@@ -201,6 +205,52 @@ static int nuc_watch_wait(nuc_watch_t *watch)
     return !stop;
 }
 
+/* More than one note may come before the last is written. */
+static void nuc_watch_join_uses(nuc_watch_t *watch, nuc_last_used_t *uses, size_t count)
+{
+    nuc_last_used_t *joined;
+
+    if (watch->nuses == 0) {
+        free(watch->uses);
+        watch->uses = uses;
+        watch->nuses = count;
+        return;
+    }
+
+    joined = realloc(watch->uses, (watch->nuses + count) * sizeof(*joined));
+    if (joined != NULL) {
+        memcpy(joined + watch->nuses, uses, count * sizeof(*joined));
+        watch->uses = joined;
+        watch->nuses += count;
+    }
+
+    free(uses);
+}
+
+static void nuc_watch_write_uses(nuc_watch_t *watch)
+{
+    size_t count;
+    nuc_last_used_t *uses;
+
+    pthread_mutex_lock(&watch->mutex);
+    uses = watch->uses;
+    count = watch->nuses;
+    watch->uses = NULL;
+    watch->nuses = 0;
+    pthread_mutex_unlock(&watch->mutex);
+
+    if (count == 0 ||
+        nuc_last_used_merge(watch->sys, watch->uses_dir, uses, count, NULL) != NUC_BUSY) {
+        free(uses);
+        return;
+    }
+
+    /* it is another's turn */
+    pthread_mutex_lock(&watch->mutex);
+    nuc_watch_join_uses(watch, uses, count);
+    pthread_mutex_unlock(&watch->mutex);
+}
+
 static void *nuc_watch_run(void *data)
 {
     int abandoned;
@@ -210,7 +260,10 @@ static void *nuc_watch_run(void *data)
 
     do {
         nuc_watch_look(watch);
+        nuc_watch_write_uses(watch);
     } while (nuc_watch_wait(watch));
+
+    nuc_watch_write_uses(watch);
 
     pthread_mutex_lock(&watch->mutex);
     watch->has_finished = 1;
@@ -345,6 +398,15 @@ nuc_rc_t nuc_watch_poll(nuc_watch_t *watch, nuc_snapshot_file_t **file, nuc_err_
     pthread_mutex_unlock(&watch->mutex);
 
     return rc;
+}
+
+void nuc_watch_note_uses(nuc_watch_t *watch, const char *dir, nuc_last_used_t *uses,
+                         size_t count)
+{
+    pthread_mutex_lock(&watch->mutex);
+    watch->uses_dir = dir;
+    nuc_watch_join_uses(watch, uses, count);
+    pthread_mutex_unlock(&watch->mutex);
 }
 
 nuc_rc_t nuc_watch_stop(nuc_watch_t *watch, unsigned deadline_ms, nuc_err_t *err)
