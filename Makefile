@@ -36,10 +36,11 @@ sources = $(shell . ./$(SRC)/sources; echo $$$(1))
 CORE := $(call sources,nuc_core)
 FORMATS := $(call sources,nuc_formats)
 QUEUE := $(call sources,nuc_queue) $(call sources,nuc_queue_worker)
+REGISTRY := $(call sources,nuc_registry)
 SINK := $(call sources,nuc_sink)
 WORKER := $(call sources,nuc_worker)
 
-LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(SINK) $(WORKER)
+LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(REGISTRY) $(SINK) $(WORKER)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/obj/%.o)
 NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch] t/fuzz/*.[ch] tools/*.c)
 
@@ -54,7 +55,7 @@ REPLAYS := $(FUZZ_SUBJECTS:%=$(B)/fuzz/replay_%)
 FUZZ_LIB_OBJS := $(B)/fuzz/fuzz.o $(B)/fuzz/memfs.o $(B)/unit/json_oracle.o
 
 NUC_CFLAGS := -std=gnu11 $(OPT) $(WARN) $(SAN) -D_GNU_SOURCE -pthread -fno-common -MMD -MP \
-	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/sink -I$(SRC)/worker $(CFLAGS)
+	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/registry -I$(SRC)/sink -I$(SRC)/worker $(CFLAGS)
 NUC_LIBS := -lcrypto -lpthread
 
 # V=1 shows the commands
@@ -346,7 +347,7 @@ check:
 
 # what two compilers and clang's analyzer say of each file; nginx's handlers have parameters that
 # not all of them use
-CHECK_INCLUDES := $(addprefix -I$(SRC)/,core formats queue sink worker http) \
+CHECK_INCLUDES := $(addprefix -I$(SRC)/,core formats queue registry sink worker http) \
 	$(addprefix -I$(B)/nginx/,src/core src/event src/event/modules src/os/unix src/http \
 		src/http/modules src/http/v2 src/http/v3 src/event/quic objs)
 CHECK_FLAGS := -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -pthread -fno-common

@@ -46,8 +46,6 @@ static ngx_int_t ngx_http_nucleus_send(ngx_http_request_t *r, ngx_buf_t *b);
 static size_t ngx_http_nucleus_ids_len(ngx_http_nucleus_ctx_t *ctx);
 static u_char *ngx_http_nucleus_write_ids(ngx_http_nucleus_ctx_t *ctx,
     u_char *p);
-static ngx_int_t ngx_http_nucleus_add_header(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -112,7 +110,12 @@ static const ngx_http_nucleus_problem_type_t  ngx_http_nucleus_types[] = {
 
     { 503, "outcome-unknown", "Outcome is unknown",
       "the events may or may not be stored, under these ids; to be sure, send "
-      "them again with the same ids or the same Idempotency-Key" }
+      "them again with the same ids or the same Idempotency-Key" },
+
+    { 429, "rate-limited", "Too many requests, events or bytes", NULL },
+
+    { 413, "batch-too-large", "Batch is larger than its limit lets through",
+      NULL }
 };
 
 
@@ -165,6 +168,7 @@ ngx_http_nucleus_refuse(ngx_http_request_t *r,
      *
      *     problem->pointer = { 0, NULL };
      *     problem->detail = { 0, NULL };
+     *     problem->limit = NULL;
      *     problem->keepalive = 0;
      */
 
@@ -462,6 +466,10 @@ ngx_http_nucleus_write_problem(ngx_http_request_t *r,
         nuc_buf_json(out, ngx_http_nucleus_str(&problem->pointer));
     }
 
+    if (problem && problem->limit) {
+        ngx_http_nucleus_write_violated(problem->limit, out);
+    }
+
     if (problem && problem->code == NGX_HTTP_NUCLEUS_OUTCOME_UNKNOWN) {
         nuc_buf_printf(out, ",");
 
@@ -505,6 +513,12 @@ ngx_http_nucleus_add_problem_headers(ngx_http_request_t *r,
     if (ctx->problem->code == NGX_HTTP_NUCLEUS_UNSUPPORTED_ENCODING) {
         ngx_str_set(&value, "identity");
         return ngx_http_nucleus_add_header(r, "Accept-Encoding", &value);
+    }
+
+    if (ctx->problem->limit
+        && ngx_http_nucleus_add_limit_headers(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     if (ctx->problem->retry_after == 0) {
@@ -558,7 +572,8 @@ ngx_http_nucleus_send_receipt(ngx_http_request_t *r,
     value.data = (u_char *) durability;
     value.len = ngx_strlen(durability);
 
-    if (ngx_http_nucleus_add_header(r, "Nucleus-Durability", &value) != NGX_OK)
+    if (ngx_http_nucleus_add_header(r, "Nucleus-Durability", &value) != NGX_OK
+        || ngx_http_nucleus_add_limit_headers(r, ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -660,7 +675,7 @@ ngx_http_nucleus_write_ids(ngx_http_nucleus_ctx_t *ctx, u_char *p)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_nucleus_add_header(ngx_http_request_t *r, const char *name,
     ngx_str_t *value)
 {
