@@ -89,6 +89,12 @@ accepted('authentication off further out', auth => '', http => 'nucleus_auth off
 accepted('health without authentication', auth => '', location => 'location / { nucleus_health ready; }');
 accepted('health live without a queue', queue => '', auth => '',
     location => 'location / { nucleus_health live; }');
+accepted('limits of each kind and unit', http => 'nucleus_zone 64k; nucleus_limit address rate=10r/s burst=5;',
+    location => 'location / { nucleus auto; nucleus_limit tenant burst=50000 rate=20000e/s;'
+        . 'nucleus_limit tenant rate=100k/s; nucleus_limit key rate=1m/s burst=3; nucleus_limit key rate=1r/s; }');
+accepted('the largest limits', location => 'location / { nucleus auto; nucleus_limit key rate=1099511627776r/s;'
+        . 'nucleus_limit tenant rate=1048576m/s burst=1048576; nucleus_limit address rate=1r/s burst=1099511627776; }');
+accepted('no limits', http => 'nucleus_limit key rate=1r/s;', location => 'location / { nucleus auto; nucleus_limit off; }');
 accepted('a queue that no location uses', location => '', auth => '');
 
 # ---- closed by default
@@ -238,6 +244,50 @@ refused('nucleus_max_event_size x', qr/nucleus_max_event_size/, location => 'loc
 refused('nucleus_max_event_size 0', qr/nucleus_max_event_size/, location => 'location / { nucleus auto; nucleus_max_event_size 0; }');
 refused('nucleus_max_inflight 0', qr/nucleus_max_inflight/, place => 0, http => 'nucleus_max_inflight 0;');
 refused('nucleus_max_inflight x', qr/nucleus_max_inflight/, http => 'nucleus_max_inflight x;');
+
+# ---- limits
+
+refused('two nucleus_zone', qr/"nucleus_zone" directive is duplicate/, http => 'nucleus_zone 1m; nucleus_zone 1m;');
+refused('a small zone', qr/"nucleus_zone" must be at least \d+/, http => 'nucleus_zone 63k;');
+refused('nucleus_zone x', qr/"nucleus_zone" directive invalid value/, http => 'nucleus_zone x;');
+refused('nucleus_zone in a server', qr/"nucleus_zone" directive is not allowed here/, location => 'nucleus_zone 1m;');
+refused('nucleus_limit of nothing', qr/number of arguments in "nucleus_limit"/, http => 'nucleus_limit;');
+refused('nucleus_limit without a rate', qr/"nucleus_limit" directive has no "rate"/, http => 'nucleus_limit key burst=1;');
+refused('nucleus_limit key alone', qr/"nucleus_limit" directive has no "rate"/, http => 'nucleus_limit key;');
+refused('nucleus_limit of another kind', qr/unknown limit "stream" in "nucleus_limit" directive/,
+    http => 'nucleus_limit stream rate=1r/s;');
+refused('nucleus_limit of another option', qr/invalid parameter "delay=1" in "nucleus_limit" directive/,
+    http => 'nucleus_limit key rate=1r/s delay=1;');
+refused('nucleus_limit off and more', qr/"nucleus_limit" directive has parameters beside "off"/,
+    http => 'nucleus_limit off rate=1r/s;');
+refused('a limit after off', qr/"nucleus_limit" directive is "off" already/,
+    http => 'nucleus_limit off; nucleus_limit key rate=1r/s;');
+refused('off after a limit', qr/"nucleus_limit" directive is duplicate/,
+    http => 'nucleus_limit key rate=1r/s; nucleus_limit off;');
+refused('two rates', qr/duplicate parameter "rate=2r\/s" in "nucleus_limit" directive/,
+    http => 'nucleus_limit key rate=1r/s rate=2r/s;');
+
+for my $two ([ 'key rate=1r/s', 'key rate=2r/s' ], [ 'tenant rate=1k/s', 'tenant rate=1m/s' ]) {
+    refused("two limits: @$two", qr/duplicate limit of this kind and unit .* in "nucleus_limit" directive/,
+        http => join '', map { "nucleus_limit $_;" } @$two);
+}
+
+for my $bad (qw(rate=0r/s rate=r/s rate=1 rate=1r rate=1/s rate=1r/m rate=1g/s rate=-1r/s rate=1.5r/s rate=1kr/s rate= rate=/s
+    rate=1R/s))
+{
+    refused($bad, qr/invalid parameter "\Q$bad\E" in "nucleus_limit" directive/, http => "nucleus_limit key $bad;");
+}
+
+for my $bad (qw(burst=0 burst= burst=-1 burst=1k burst=x)) {
+    refused($bad, qr/invalid parameter "\Q$bad\E" in "nucleus_limit" directive/, http => "nucleus_limit key rate=1k/s $bad;");
+}
+
+for my $bad (qw(rate=1099511627777r/s rate=1073741825k/s rate=1048577m/s rate=99999999999999999999999r/s)) {
+    refused($bad, qr/parameter "\Q$bad\E" in "nucleus_limit" directive is too large/, http => "nucleus_limit key $bad;");
+}
+
+refused('a large burst', qr/parameter "burst=1048577" in "nucleus_limit" directive is too large/,
+    http => 'nucleus_limit key rate=1m/s burst=1048577;');
 
 ok(!-e $t->dir . '/q' && !-e $t->dir . '/a', 'what is refused makes no directory');
 

@@ -36,6 +36,8 @@ my $t = Nucleus::Test->new(
         location = /stream { nucleus auto; nucleus_stream \$arg_s; }
         location = /tenant { nucleus auto; nucleus_tenant \$arg_s; }
         location = /denied { nucleus auto; deny all; }
+        location = /fast   { nucleus auto; nucleus_limit address rate=1r/s; }
+        location = /batch  { nucleus auto; nucleus_limit address rate=1e/s; }
         $returns
 END
 );
@@ -52,6 +54,7 @@ $t->write_confs(
 END
     http => <<"END",
         nucleus_max_inflight 8m;
+        nucleus_zone 64k;
         access_log off;
         error_log %%DIR%%/error.log warn;
 
@@ -96,6 +99,7 @@ my @lasting = (
     [ 'too-deep',               post_text('/small', '{"a":[[[]]]}') ],
     [ 'event-too-large',        post_text('/small', '{"a":"' . 'x' x 200 . '"}') ],
     [ 'too-many-events',        post_text('/small', '[{},{},{}]') ],
+    [ 'batch-too-large',        post_text('/batch', '[{},{}]') ],
     [ 'forbidden',              post_text('/denied', '{}') ],
     map { [ undef, post_text("/return/$_", '{}') ] } grep { !/^(?:400|408|413|414|500|501)$/ } @statuses,
 );
@@ -218,6 +222,20 @@ sub busy {
     $sent += @c;
 }
 
+# More often than an address may come; once a second the body is at fault.
+sub limited {
+    my $c = $t->client;
+    $c->send(post_text('/fast', '[]') x 3);
+
+    for (1 .. 3) {
+        my $r = $c->response;
+        note_problem($r ? $r->text : 'none');
+        $sent++;
+    }
+
+    $c->close;
+}
+
 # The disk: what good requests get, until it is well again.
 sub disk {
     my ($word, $times, @types) = @_;
@@ -253,6 +271,7 @@ sub disks {
 sub round {
     pipelined(20);
     each_ending();
+    limited();
     gone();
     http2();
 }

@@ -162,7 +162,12 @@ static const ngx_http_nucleus_problem_type_t  ngx_http_nucleus_types[] = {
       "this API key may not be used for this stream" },
 
     { 503, "registry-failed", "Registry has failed",
-      "nothing was stored; send the request again later" }
+      "nothing was stored; send the request again later" },
+
+    { 429, "rate-limited", "Too many requests, events or bytes", NULL },
+
+    { 413, "batch-too-large", "Batch is larger than its limit lets through",
+      NULL }
 };
 
 
@@ -215,6 +220,7 @@ ngx_http_nucleus_refuse(ngx_http_request_t *r,
      *
      *     problem->pointer = { 0, NULL };
      *     problem->detail = { 0, NULL };
+     *     problem->limit = NULL;
      *     problem->keepalive = 0;
      */
 
@@ -517,6 +523,10 @@ ngx_http_nucleus_write_problem(ngx_http_request_t *r,
         nuc_buf_json(out, ngx_http_nucleus_str(&problem->pointer));
     }
 
+    if (problem && problem->limit) {
+        ngx_http_nucleus_write_violated(problem->limit, out);
+    }
+
     if (problem && problem->code == NGX_HTTP_NUCLEUS_OUTCOME_UNKNOWN) {
         nuc_buf_printf(out, ",");
 
@@ -560,6 +570,12 @@ ngx_http_nucleus_add_problem_headers(ngx_http_request_t *r,
     if (ctx->problem->code == NGX_HTTP_NUCLEUS_UNSUPPORTED_ENCODING) {
         ngx_str_set(&value, "identity");
         return ngx_http_nucleus_add_header(r, "Accept-Encoding", &value);
+    }
+
+    if (ctx->problem->limit
+        && ngx_http_nucleus_add_limit_headers(r, ctx) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     if (ctx->problem->retry_after == 0) {
@@ -613,7 +629,8 @@ ngx_http_nucleus_send_receipt(ngx_http_request_t *r,
     ctx->durability.len = ngx_strlen(durability);
 
     if (ngx_http_nucleus_add_header(r, "Nucleus-Durability", &ctx->durability)
-        != NGX_OK)
+            != NGX_OK
+        || ngx_http_nucleus_add_limit_headers(r, ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

@@ -14,9 +14,6 @@
 #include <sys/random.h>
 
 
-static uint64_t ngx_http_nucleus_address(ngx_connection_t *c);
-
-
 void
 ngx_http_nucleus_init_budget(size_t max)
 {
@@ -148,7 +145,7 @@ ngx_http_nucleus_refuse_size(ngx_http_request_t *r, ngx_int_t rc, size_t size)
  * multicast, from which nobody sends
  */
 
-static uint64_t
+uint64_t
 ngx_http_nucleus_address(ngx_connection_t *c)
 {
     u_char                key[8] = { 0xff };

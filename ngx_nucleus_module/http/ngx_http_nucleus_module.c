@@ -88,6 +88,10 @@ static ngx_conf_post_t  ngx_http_nucleus_event_size_post =
     { ngx_http_nucleus_check_event_size };
 
 
+static ngx_conf_post_t  ngx_http_nucleus_zone_post =
+    { ngx_http_nucleus_check_zone };
+
+
 static ngx_conf_num_bounds_t  ngx_http_nucleus_events_bounds = {
     ngx_conf_check_num_bounds, 1, 1000000
 };
@@ -191,6 +195,20 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
       offsetof(ngx_http_nucleus_loc_conf_t, max_depth),
       &ngx_http_nucleus_depth_bounds },
 
+    { ngx_string("nucleus_limit"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE123,
+      ngx_http_nucleus_limit,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("nucleus_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_main_conf_t, zone_size),
+      &ngx_http_nucleus_zone_post },
+
       ngx_null_command
 };
 
@@ -240,7 +258,10 @@ ngx_http_nucleus_create_main_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     nmcf->path = NULL;
+     *     nmcf->zone = NULL;
+     *     nmcf->default_limits = NULL;
      *     nmcf->used = 0;
+     *     nmcf->limited = 0;
      *     nmcf->failed = 0;
      *     nmcf->registry = { 0, NULL };
      *     nmcf->registry_max_age = 0;
@@ -258,6 +279,7 @@ ngx_http_nucleus_create_main_conf(ngx_conf_t *cf)
     nmcf->segment = NGX_CONF_UNSET;
     nmcf->timeout = NGX_CONF_UNSET_MSEC;
     nmcf->max_inflight = NGX_CONF_UNSET;
+    nmcf->zone_size = NGX_CONF_UNSET_SIZE;
     nmcf->request_id = NGX_ERROR;
 
     return nmcf;
@@ -274,6 +296,7 @@ ngx_http_nucleus_init_main_conf(ngx_conf_t *cf, void *conf)
     ngx_conf_init_value(nmcf->segment, 64 * 1024 * 1024);
     ngx_conf_init_msec_value(nmcf->timeout, 5000);
     ngx_conf_init_value(nmcf->max_inflight, 128 * 1024 * 1024);
+    ngx_conf_init_size_value(nmcf->zone_size, 16 * 1024 * 1024);
 
     if (nmcf->path && nmcf->segment > nmcf->max_size) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
@@ -303,6 +326,7 @@ ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
      *     nlcf->file = NULL;
      *     nlcf->line = 0;
      *     nlcf->auth_argument = { 0, NULL };
+     *     nlcf->applied = NULL;
      */
 
     nlcf->enable = NGX_CONF_UNSET;
@@ -314,6 +338,7 @@ ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
     nlcf->max_event_size = NGX_CONF_UNSET;
     nlcf->max_events = NGX_CONF_UNSET;
     nlcf->max_depth = NGX_CONF_UNSET;
+    nlcf->limits = NGX_CONF_UNSET_PTR;
 
     return nlcf;
 }
@@ -345,6 +370,8 @@ ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                              1024 * 1024);
     ngx_conf_merge_value(conf->max_events, prev->max_events, 1000);
     ngx_conf_merge_value(conf->max_depth, prev->max_depth, 64);
+
+    ngx_conf_merge_ptr_value(conf->limits, prev->limits, NGX_CONF_UNSET_PTR);
 
     return ngx_http_nucleus_check_location(cf, nmcf, conf);
 }
@@ -407,6 +434,10 @@ ngx_http_nucleus_check_location(ngx_conf_t *cf,
 
     if (!conf->enable) {
         return NGX_CONF_OK;
+    }
+
+    if (ngx_http_nucleus_apply_limits(cf, nmcf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
     }
 
     if (!conf->auth) {
@@ -975,6 +1006,10 @@ ngx_http_nucleus_init(ngx_conf_t *cf)
         {
             return NGX_ERROR;
         }
+    }
+
+    if (nmcf->limited && ngx_http_nucleus_add_zone(cf, nmcf) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     return ngx_http_nucleus_filter_init(cf);

@@ -13,6 +13,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "nuc_bucket.h"
 #include "nuc_budget.h"
 #include "nuc_buf.h"
 #include "nuc_err.h"
@@ -37,6 +38,12 @@
 
 #define NGX_HTTP_NUCLEUS_QUEUES        2
 
+/* whose requests, events and bytes a limit counts */
+#define NGX_HTTP_NUCLEUS_KEY           0
+#define NGX_HTTP_NUCLEUS_TENANT        1
+#define NGX_HTTP_NUCLEUS_ADDRESS       2
+#define NGX_HTTP_NUCLEUS_KINDS         3
+
 /* bytes, for 64 request ids */
 #define NGX_HTTP_NUCLEUS_RANDOM        1024
 
@@ -57,6 +64,9 @@ typedef struct {
     off_t                          segment;
     ngx_msec_t                     timeout;
     off_t                          max_inflight;
+    size_t                         zone_size;
+    ngx_shm_zone_t                *zone;          /* NULL: no limits */
+    ngx_array_t                   *default_limits;
     ngx_int_t                      request_id;    /* index of $request_id */
     ngx_str_t                      registry;      /* the snapshot's file */
     time_t                         registry_max_age;
@@ -64,6 +74,7 @@ typedef struct {
     ngx_uint_t                     registry_line;
     ngx_array_t                    open;          /* locations without keys */
     unsigned                       used:1;        /* some location is ours */
+    unsigned                       limited:1;     /* some location may be */
     unsigned                       failed:1;      /* path can't be trusted */
 } ngx_http_nucleus_main_conf_t;
 
@@ -79,10 +90,37 @@ typedef struct {
     off_t                          max_event_size;
     ngx_int_t                      max_events;
     ngx_int_t                      max_depth;
+    ngx_array_t                   *limits;        /* ngx_http_nucleus_limit_t */
+    ngx_array_t                   *applied;       /* these, or the default */
 
     u_char                        *file;          /* where nucleus was said */
     ngx_uint_t                     line;
 } ngx_http_nucleus_loc_conf_t;
+
+
+typedef struct {
+    ngx_uint_t                     kind;
+    nuc_unit_t                     unit;
+    nuc_bucket_limit_t             value;
+    ngx_str_t                      policy;        /* in RateLimit-Policy */
+} ngx_http_nucleus_limit_t;
+
+
+/* one of a kind, for one request */
+
+typedef struct {
+    uint64_t                       name;
+    const nuc_limit_t             *own;           /* of each unit, or NULL */
+    unsigned                       known:1;       /* 0: limits don't apply */
+} ngx_http_nucleus_party_t;
+
+
+typedef struct {
+    const ngx_http_nucleus_limit_t  *limit;
+    uint64_t                       tag;
+    uint64_t                       taken;         /* units */
+    uint64_t                       at;            /* ns */
+} ngx_http_nucleus_bucket_t;
 
 
 typedef struct {
@@ -212,7 +250,9 @@ typedef enum {
     NGX_HTTP_NUCLEUS_INSUFFICIENT_SCOPE,
     NGX_HTTP_NUCLEUS_ADDRESS_NOT_ALLOWED,
     NGX_HTTP_NUCLEUS_STREAM_NOT_ALLOWED,
-    NGX_HTTP_NUCLEUS_REGISTRY_FAILED
+    NGX_HTTP_NUCLEUS_REGISTRY_FAILED,
+    NGX_HTTP_NUCLEUS_RATE_LIMITED,
+    NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE
 } ngx_http_nucleus_problem_e;
 
 
@@ -223,6 +263,7 @@ typedef struct {
     off_t                          offset;        /* -1: not said */
     ngx_str_t                      pointer;       /* data NULL: not said */
     ngx_str_t                      detail;        /* len 0: the code's own */
+    const ngx_http_nucleus_limit_t  *limit;       /* NULL: none refused it */
     unsigned                       keepalive:1;
 } ngx_http_nucleus_problem_t;
 
@@ -242,6 +283,8 @@ typedef struct {
     nuc_limit_t                    tenant_limits[NUC_UNIT_COUNT];
     size_t                         max_inflight;  /* bytes, 0: no quota */
     unsigned                       by_certificate:1;
+    unsigned                       key_limited:1; /* by the registry */
+    unsigned                       tenant_limited:1;
 } ngx_http_nucleus_auth_t;
 
 
@@ -264,6 +307,9 @@ typedef struct {
     nuc_account_t                 *account;       /* NULL: reserved is 0 */
     size_t                         reserved;
 
+    ngx_http_nucleus_bucket_t     *buckets;       /* of the limits that apply */
+    ngx_uint_t                     nbuckets;
+
     size_t                         count;
     u_char                        *rids;          /* NUC_RID_LEN each */
     u_char                         rid[NUC_RID_LEN];
@@ -272,6 +318,7 @@ typedef struct {
 
     unsigned                       consumed:1;    /* body is here alone */
     unsigned                       let_in:1;      /* into this location */
+    unsigned                       measured:1;    /* its bytes are taken */
 } ngx_http_nucleus_ctx_t;
 
 
@@ -339,6 +386,7 @@ void ngx_http_nucleus_give_body_back(ngx_http_request_t *r,
 
 void ngx_http_nucleus_init_budget(size_t max);
 size_t ngx_http_nucleus_max_body(ngx_http_nucleus_ctx_t *ctx);
+uint64_t ngx_http_nucleus_address(ngx_connection_t *c);
 ngx_int_t ngx_http_nucleus_reserve(ngx_http_nucleus_ctx_t *ctx, size_t size,
     size_t instead);
 void ngx_http_nucleus_release(ngx_http_nucleus_ctx_t *ctx, size_t size);
@@ -348,6 +396,34 @@ ngx_int_t ngx_http_nucleus_check_share(ngx_http_nucleus_ctx_t *ctx,
     size_t size);
 ngx_int_t ngx_http_nucleus_refuse_size(ngx_http_request_t *r, ngx_int_t rc,
     size_t size);
+
+/* ngx_http_nucleus_limit.c */
+
+ngx_int_t ngx_http_nucleus_limit_request(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+ngx_int_t ngx_http_nucleus_limit_body(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+ngx_int_t ngx_http_nucleus_limit_events(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+ngx_int_t ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_write_violated(const ngx_http_nucleus_limit_t *limit,
+    nuc_buf_t *out);
+ngx_int_t ngx_http_nucleus_set_policy(ngx_pool_t *pool,
+    ngx_http_nucleus_limit_t *limit);
+
+/* ngx_http_nucleus_limit_conf.c */
+
+char *ngx_http_nucleus_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_nucleus_check_zone(ngx_conf_t *cf, void *post, void *data);
+ngx_int_t ngx_http_nucleus_add_limit(ngx_conf_t *cf,
+    ngx_http_nucleus_loc_conf_t *nlcf, ngx_http_nucleus_limit_t *limit);
+ngx_int_t ngx_http_nucleus_apply_limits(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *nlcf);
+ngx_int_t ngx_http_nucleus_add_zone(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf);
+nuc_bucket_table_t *ngx_http_nucleus_get_table(ngx_shm_zone_t *zone,
+    ngx_uint_t kind);
 
 /* ngx_http_nucleus_answer.c */
 

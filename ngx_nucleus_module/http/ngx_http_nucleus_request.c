@@ -122,6 +122,11 @@ ngx_http_nucleus_start(ngx_http_request_t *r)
         return rc;
     }
 
+    rc = ngx_http_nucleus_limit_request(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
     return ngx_http_nucleus_check_room(r, ctx);
 }
 
@@ -277,10 +282,18 @@ ngx_http_nucleus_process_body(ngx_http_request_t *r,
 {
     ngx_int_t  rc;
 
-    rc = ngx_http_nucleus_parse(r, ctx);
+    rc = ngx_http_nucleus_limit_body(r, ctx);
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_nucleus_parse(r, ctx);
+    }
 
     if (rc == NGX_OK) {
         rc = ngx_http_nucleus_authenticate_again(r, ctx);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_nucleus_limit_events(r, ctx);
     }
 
     if (rc == NGX_OK) {

@@ -1,0 +1,612 @@
+
+/*
+ * Limits of requests, events and bytes a second.  The buckets are shared by
+ * all processes: core/nuc_bucket.h.
+ *
+ * What several limits count is taken from all of them or from none: when one
+ * refuses, what the request has taken so far goes back.
+ */
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "ngx_http_nucleus_module.h"
+
+#include <time.h>
+
+
+#define NGX_HTTP_NUCLEUS_NS         1000000000
+
+
+/* bytes, with numbers of at most 2^40, and 2^64 ns */
+#define NGX_HTTP_NUCLEUS_POLICY_LEN                                           \
+    (sizeof("\"address-requests\";q=;qu=\"content-bytes\";w=;nucleus-rate=")  \
+     + 3 * NGX_INT64_LEN)
+
+#define NGX_HTTP_NUCLEUS_STATE_LEN                                            \
+    (sizeof("\"address-requests\";r=;t=") + 2 * NGX_INT64_LEN)
+
+#define NGX_HTTP_NUCLEUS_DETAIL_LEN                                           \
+    (sizeof("over the limit of requests of this address, /s with a burst of " \
+            ":  never fit,  would fit now")                                   \
+     + 4 * NGX_INT64_LEN)
+
+
+typedef struct {
+    const ngx_http_nucleus_bucket_t  *bucket;     /* NULL: none refuses */
+    uint64_t                          n;
+    nuc_bucket_answer_t               answer;
+} ngx_http_nucleus_refusal_t;
+
+
+static ngx_int_t ngx_http_nucleus_set_buckets(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone);
+static void ngx_http_nucleus_set_parties(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
+    ngx_http_nucleus_party_t *parties);
+static ngx_int_t ngx_http_nucleus_add_own(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone, ngx_uint_t kind,
+    const ngx_http_nucleus_party_t *party);
+static void ngx_http_nucleus_add_bucket(ngx_http_nucleus_ctx_t *ctx,
+    ngx_shm_zone_t *zone, const ngx_http_nucleus_limit_t *limit,
+    const ngx_http_nucleus_party_t *party);
+static ngx_int_t ngx_http_nucleus_take(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, const uint64_t *amounts);
+static void ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
+    ngx_http_nucleus_bucket_t *b, uint64_t n, uint64_t now,
+    ngx_http_nucleus_refusal_t *refusal);
+static void ngx_http_nucleus_give_back(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, uint64_t now);
+static ngx_int_t ngx_http_nucleus_refuse_limit(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_refusal_t *refusal);
+static u_char *ngx_http_nucleus_write_state(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, uint64_t now,
+    u_char *p);
+static ngx_shm_zone_t *ngx_http_nucleus_get_zone(ngx_http_request_t *r);
+static uint64_t ngx_http_nucleus_now(void);
+
+
+static const char  *ngx_http_nucleus_kinds[] = { "key", "tenant", "address" };
+
+static const char  *ngx_http_nucleus_units[] = { "requests", "events", "bytes" };
+
+/* "requests" need not be said */
+
+static const char  *ngx_http_nucleus_quota_units[] = {
+    "", ";qu=\"events\"", ";qu=\"content-bytes\""
+};
+
+
+/* before the body is read: the request itself, and its bytes if it says them */
+
+ngx_int_t
+ngx_http_nucleus_limit_request(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx)
+{
+    uint64_t         amounts[NUC_UNIT_COUNT];
+    ngx_shm_zone_t  *zone;
+
+    zone = ngx_http_nucleus_get_zone(r);
+    if (zone == NULL) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_nucleus_set_buckets(r, ctx, zone) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_memzero(amounts, sizeof(amounts));
+
+    amounts[NUC_UNIT_REQUESTS] = 1;
+
+    if (r->headers_in.content_length_n >= 0) {
+        amounts[NUC_UNIT_BYTES] = r->headers_in.content_length_n;
+        ctx->measured = 1;
+    }
+
+    return ngx_http_nucleus_take(r, ctx, amounts);
+}
+
+
+ngx_int_t
+ngx_http_nucleus_limit_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
+{
+    uint64_t  amounts[NUC_UNIT_COUNT];
+
+    if (ctx->measured) {
+        return NGX_OK;
+    }
+
+    ngx_memzero(amounts, sizeof(amounts));
+
+    amounts[NUC_UNIT_BYTES] = ctx->body.len;
+
+    return ngx_http_nucleus_take(r, ctx, amounts);
+}
+
+
+ngx_int_t
+ngx_http_nucleus_limit_events(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx)
+{
+    uint64_t  amounts[NUC_UNIT_COUNT];
+
+    ngx_memzero(amounts, sizeof(amounts));
+
+    amounts[NUC_UNIT_EVENTS] = ctx->count;
+
+    return ngx_http_nucleus_take(r, ctx, amounts);
+}
+
+
+/* the limits that apply: those of the location, or of the registry instead */
+
+static ngx_int_t
+ngx_http_nucleus_set_buckets(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone)
+{
+    ngx_uint_t                    i, n, kind;
+    ngx_http_nucleus_limit_t     *limit;
+    ngx_http_nucleus_party_t      parties[NGX_HTTP_NUCLEUS_KINDS], *party;
+    ngx_http_nucleus_loc_conf_t  *nlcf;
+
+    nlcf = ngx_http_get_module_loc_conf(r, ngx_http_nucleus_module);
+
+    ngx_http_nucleus_set_parties(r, ctx, zone, parties);
+
+    n = nlcf->limits ? nlcf->limits->nelts : 0;
+
+    for (kind = 0; kind < NGX_HTTP_NUCLEUS_KINDS; kind++) {
+        n += parties[kind].own ? NUC_UNIT_COUNT : 0;
+    }
+
+    ctx->nbuckets = 0;
+
+    if (n == 0) {
+        return NGX_OK;
+    }
+
+    ctx->buckets = ngx_palloc(r->pool, n * sizeof(ngx_http_nucleus_bucket_t));
+    if (ctx->buckets == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; nlcf->limits && i < nlcf->limits->nelts; i++) {
+
+        limit = (ngx_http_nucleus_limit_t *) nlcf->limits->elts + i;
+        party = &parties[limit->kind];
+
+        if (party->known
+            && (party->own == NULL || party->own[limit->unit].rate == 0))
+        {
+            ngx_http_nucleus_add_bucket(ctx, zone, limit, party);
+        }
+    }
+
+    for (kind = 0; kind < NGX_HTTP_NUCLEUS_KINDS; kind++) {
+        if (ngx_http_nucleus_add_own(r, ctx, zone, kind, &parties[kind])
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* whom the limits of each kind count, and what the registry allows them */
+
+static void
+ngx_http_nucleus_set_parties(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
+    ngx_http_nucleus_party_t *parties)
+{
+    nuc_bucket_table_t  *table;
+
+    ngx_memzero(parties,
+                NGX_HTTP_NUCLEUS_KINDS * sizeof(ngx_http_nucleus_party_t));
+
+    table = ngx_http_nucleus_get_table(zone, NGX_HTTP_NUCLEUS_TENANT);
+
+    parties[NGX_HTTP_NUCLEUS_TENANT].known = 1;
+    parties[NGX_HTTP_NUCLEUS_TENANT].name =
+                 nuc_bucket_name(table, ngx_http_nucleus_str(&ctx->tenant));
+
+    parties[NGX_HTTP_NUCLEUS_ADDRESS].known = 1;
+    parties[NGX_HTTP_NUCLEUS_ADDRESS].name =
+                                      ngx_http_nucleus_address(r->connection);
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_add_own(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
+    ngx_shm_zone_t *zone, ngx_uint_t kind,
+    const ngx_http_nucleus_party_t *party)
+{
+    nuc_unit_t                 unit;
+    const nuc_limit_t         *own;
+    ngx_http_nucleus_limit_t  *limit;
+
+    if (!party->known || party->own == NULL) {
+        return NGX_OK;
+    }
+
+    for (unit = 0; unit < NUC_UNIT_COUNT; unit++) {
+
+        own = &party->own[unit];
+
+        if (own->rate == 0) {
+            continue;
+        }
+
+        limit = ngx_palloc(r->pool, sizeof(ngx_http_nucleus_limit_t));
+        if (limit == NULL) {
+            return NGX_ERROR;
+        }
+
+        limit->kind = kind;
+        limit->unit = unit;
+        limit->value.rate = ngx_min(own->rate, NUC_BUCKET_MAX);
+        limit->value.burst = ngx_min(own->burst ? own->burst : own->rate,
+                                     NUC_BUCKET_MAX);
+
+        if (ngx_http_nucleus_set_policy(r->pool, limit) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        ngx_http_nucleus_add_bucket(ctx, zone, limit, party);
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_nucleus_add_bucket(ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
+    const ngx_http_nucleus_limit_t *limit,
+    const ngx_http_nucleus_party_t *party)
+{
+    nuc_bucket_table_t         *table;
+    ngx_http_nucleus_bucket_t  *b;
+
+    table = ngx_http_nucleus_get_table(zone, limit->kind);
+
+    b = &ctx->buckets[ctx->nbuckets++];
+
+    b->limit = limit;
+    b->tag = nuc_bucket_tag(table, limit->kind * NUC_UNIT_COUNT + limit->unit,
+                            party->name, &limit->value);
+    b->taken = 0;
+    b->at = 0;
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
+    const uint64_t *amounts)
+{
+    uint64_t                     n, now;
+    ngx_uint_t                   i;
+    ngx_shm_zone_t              *zone;
+    ngx_http_nucleus_bucket_t   *b;
+    ngx_http_nucleus_refusal_t   refusal;
+
+    if (ctx->nbuckets == 0) {
+        return NGX_OK;
+    }
+
+    zone = ngx_http_nucleus_get_zone(r);
+    now = ngx_http_nucleus_now();
+
+    refusal.bucket = NULL;
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+
+        b = &ctx->buckets[i];
+        n = amounts[b->limit->unit];
+
+        if (n) {
+            ngx_http_nucleus_take_one(
+                            ngx_http_nucleus_get_table(zone, b->limit->kind),
+                            b, n, now, &refusal);
+        }
+    }
+
+    if (refusal.bucket == NULL) {
+        return NGX_OK;
+    }
+
+    ngx_http_nucleus_give_back(r, ctx, now);
+
+    return ngx_http_nucleus_refuse_limit(r, ctx, &refusal);
+}
+
+
+/* of those that refuse, the one that does so longest is told of */
+
+static void
+ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
+    ngx_http_nucleus_bucket_t *b, uint64_t n, uint64_t now,
+    ngx_http_nucleus_refusal_t *refusal)
+{
+    nuc_rc_t             rc;
+    nuc_bucket_answer_t  answer;
+
+    if (refusal->bucket == NULL) {
+        rc = nuc_bucket_take(table, b->tag, &b->limit->value, n, now, &answer);
+
+    } else {
+        rc = nuc_bucket_peek(table, b->tag, &b->limit->value, n, now, &answer);
+    }
+
+    if (rc == NUC_OK) {
+
+        if (refusal->bucket == NULL) {
+            b->taken = n;
+            b->at = now;
+        }
+
+        return;
+    }
+
+    if (refusal->bucket == NULL || answer.wait > refusal->answer.wait) {
+        refusal->bucket = b;
+        refusal->n = n;
+        refusal->answer = answer;
+    }
+}
+
+
+static void
+ngx_http_nucleus_give_back(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
+    uint64_t now)
+{
+    ngx_uint_t                  i;
+    ngx_shm_zone_t             *zone;
+    ngx_http_nucleus_bucket_t  *b;
+
+    zone = ngx_http_nucleus_get_zone(r);
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+
+        b = &ctx->buckets[i];
+
+        if (b->taken) {
+            nuc_bucket_give(ngx_http_nucleus_get_table(zone, b->limit->kind),
+                            b->tag, &b->limit->value, b->taken, b->at, now);
+            b->taken = 0;
+        }
+    }
+}
+
+
+/*
+ * RFC 6585, section 4: 429 is for what may be sent again later.  What is
+ * larger than the burst never fits, which is RFC 9110's 413, without a time
+ */
+
+static ngx_int_t
+ngx_http_nucleus_refuse_limit(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_refusal_t *refusal)
+{
+    u_char                          *p;
+    uint64_t                         wait;
+    ngx_int_t                        status;
+    ngx_http_nucleus_problem_t      *problem;
+    const ngx_http_nucleus_limit_t  *limit;
+
+    wait = refusal->answer.wait;
+    limit = refusal->bucket->limit;
+
+    if (wait == NUC_BUCKET_NEVER) {
+        status = ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,
+                                         0);
+    } else {
+        status = ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_RATE_LIMITED,
+                        (wait + NGX_HTTP_NUCLEUS_NS - 1) / NGX_HTTP_NUCLEUS_NS);
+    }
+
+    problem = ctx->problem;
+
+    if (problem == NULL) {
+        return status;
+    }
+
+    problem->limit = limit;
+
+    p = ngx_pnalloc(r->pool, NGX_HTTP_NUCLEUS_DETAIL_LEN);
+    if (p == NULL) {
+        return status;
+    }
+
+    problem->detail.data = p;
+
+    p = ngx_sprintf(p, "over the limit of %s of this %s, %uL/s with a burst "
+                    "of %uL: ",
+                    ngx_http_nucleus_units[limit->unit],
+                    ngx_http_nucleus_kinds[limit->kind],
+                    limit->value.rate, limit->value.burst);
+
+    if (wait == NUC_BUCKET_NEVER) {
+        p = ngx_sprintf(p, "%uL never fit, ", refusal->n);
+
+    } else if (limit->unit != NUC_UNIT_REQUESTS) {
+        p = ngx_sprintf(p, "of %uL, ", refusal->n);
+    }
+
+    p = ngx_sprintf(p, "%uL would fit now", refusal->answer.left);
+
+    problem->detail.len = p - problem->detail.data;
+
+    return status;
+}
+
+
+/* draft-ietf-httpapi-ratelimit-headers-11, section 5.1 */
+
+void
+ngx_http_nucleus_write_violated(const ngx_http_nucleus_limit_t *limit,
+    nuc_buf_t *out)
+{
+    nuc_buf_printf(out, ",\"violated-policies\":[\"%s-%s\"]",
+                   ngx_http_nucleus_kinds[limit->kind],
+                   ngx_http_nucleus_units[limit->unit]);
+}
+
+
+/*
+ * draft-ietf-httpapi-ratelimit-headers-11, section 3: the burst is the quota,
+ * and its window the time in which the rate makes as much, so that who keeps
+ * to it is never refused
+ */
+
+ngx_int_t
+ngx_http_nucleus_set_policy(ngx_pool_t *pool, ngx_http_nucleus_limit_t *limit)
+{
+    u_char    *p;
+    uint64_t   rate, burst;
+
+    p = ngx_pnalloc(pool, NGX_HTTP_NUCLEUS_POLICY_LEN);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    rate = limit->value.rate;
+    burst = limit->value.burst;
+
+    limit->policy.data = p;
+
+    p = ngx_sprintf(p, "\"%s-%s\";q=%uL%s;w=%uL;nucleus-rate=%uL",
+                    ngx_http_nucleus_kinds[limit->kind],
+                    ngx_http_nucleus_units[limit->unit], burst,
+                    ngx_http_nucleus_quota_units[limit->unit],
+                    (burst + rate - 1) / rate, rate);
+
+    limit->policy.len = p - limit->policy.data;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx)
+{
+    size_t                      len;
+    u_char                     *p;
+    uint64_t                    now;
+    ngx_str_t                   policy, state;
+    ngx_uint_t                  i;
+    ngx_http_nucleus_bucket_t  *b;
+
+    if (ctx->nbuckets == 0) {
+        return NGX_OK;
+    }
+
+    b = ctx->buckets;
+    len = 0;
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+        len += b[i].limit->policy.len + NGX_HTTP_NUCLEUS_STATE_LEN + 4;
+    }
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    policy.data = p;
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+
+        if (i) {
+            *p++ = ','; *p++ = ' ';
+        }
+
+        p = ngx_cpymem(p, b[i].limit->policy.data, b[i].limit->policy.len);
+    }
+
+    policy.len = p - policy.data;
+    state.data = p;
+
+    now = ngx_http_nucleus_now();
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+
+        if (i) {
+            *p++ = ','; *p++ = ' ';
+        }
+
+        p = ngx_http_nucleus_write_state(r, ctx, &b[i], now, p);
+    }
+
+    state.len = p - state.data;
+
+    if (ngx_http_nucleus_add_header(r, "RateLimit-Policy", &policy) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_nucleus_add_header(r, "RateLimit", &state);
+}
+
+
+/*
+ * The window is the time in which the rate makes what is left, so that their
+ * ratio is no invitation to more; it ends before Retry-After
+ */
+
+static u_char *
+ngx_http_nucleus_write_state(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, uint64_t now,
+    u_char *p)
+{
+    uint64_t                         window, rate;
+    nuc_bucket_answer_t              answer;
+    const ngx_http_nucleus_limit_t  *limit;
+
+    limit = b->limit;
+    rate = limit->value.rate;
+
+    (void) nuc_bucket_peek(
+                    ngx_http_nucleus_get_table(ngx_http_nucleus_get_zone(r),
+                                               limit->kind),
+                    b->tag, &limit->value, 0, now, &answer);
+
+    window = ngx_max((answer.left + rate - 1) / rate, 1);
+
+    if (ctx->problem && ctx->problem->retry_after) {
+        window = ngx_min(window, ctx->problem->retry_after);
+    }
+
+    return ngx_sprintf(p, "\"%s-%s\";r=%uL;t=%uL",
+                       ngx_http_nucleus_kinds[limit->kind],
+                       ngx_http_nucleus_units[limit->unit], answer.left,
+                       window);
+}
+
+
+static ngx_shm_zone_t *
+ngx_http_nucleus_get_zone(ngx_http_request_t *r)
+{
+    ngx_http_nucleus_main_conf_t  *nmcf;
+
+    nmcf = ngx_http_get_module_main_conf(r, ngx_http_nucleus_module);
+
+    return nmcf->zone;
+}
+
+
+/* ns; unlike ngx_current_msec it is not as old as the events of this round */
+
+static uint64_t
+ngx_http_nucleus_now(void)
+{
+    struct timespec  ts;
+
+    (void) clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+
+    return (uint64_t) ts.tv_sec * NGX_HTTP_NUCLEUS_NS + ts.tv_nsec;
+}
