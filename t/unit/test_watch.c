@@ -258,7 +258,7 @@ static void test_stuck(void)
     end = nuc_time_monotonic() + WAIT_MS * 1000ULL;
 
     for (before = 1; before != 0 && nuc_time_monotonic() < end; usleep(1000)) {
-        before = system("grep -q nucleus-watch /proc/$PPID/task/*/comm") == 0;
+        before = system("grep -qs nucleus-watch /proc/$PPID/task/*/comm") == 0;
     }
 
     is_int(before, 0, "its thread ends when the disk answers");
