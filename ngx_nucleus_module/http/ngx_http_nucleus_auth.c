@@ -41,6 +41,8 @@ static ngx_int_t ngx_http_nucleus_certificate_digest(ngx_http_request_t *r,
 static void ngx_http_nucleus_check_entry(ngx_http_request_t *r,
     ngx_http_nucleus_auth_t *auth, nuc_snapshot_t *snapshot,
     nuc_snapshot_entry_t *entry);
+static ngx_uint_t ngx_http_nucleus_copy_limits(nuc_limit_t *to,
+    const nuc_limit_t *from);
 static void ngx_http_nucleus_hide_arguments(ngx_http_request_t *r,
     ngx_str_t *name);
 static void ngx_http_nucleus_hide_argument(ngx_http_request_t *r,
@@ -691,9 +693,32 @@ ngx_http_nucleus_check_entry(ngx_http_request_t *r,
 
     auth->max_inflight = ngx_min(tenant.max_inflight, NGX_MAX_SIZE_T_VALUE);
 
-    ngx_memcpy(auth->key_limits, entry->limits, sizeof(auth->key_limits));
-    ngx_memcpy(auth->tenant_limits, tenant.limits,
-               sizeof(auth->tenant_limits));
+    auth->key_limited = ngx_http_nucleus_copy_limits(auth->key_limits,
+                                                     entry->limits);
+    auth->tenant_limited = ngx_http_nucleus_copy_limits(auth->tenant_limits,
+                                                        tenant.limits);
+}
+
+
+/* whether there are any */
+
+static ngx_uint_t
+ngx_http_nucleus_copy_limits(nuc_limit_t *to, const nuc_limit_t *from)
+{
+    nuc_unit_t  unit;
+    ngx_uint_t  limited;
+
+    limited = 0;
+
+    for (unit = 0; unit < NUC_UNIT_COUNT; unit++) {
+        to[unit] = from[unit];
+
+        if (from[unit].rate) {
+            limited = 1;
+        }
+    }
+
+    return limited;
 }
 
 
