@@ -101,10 +101,10 @@ refused(send_to('/events', Authorization => 'Bearer abc'), 401, 'malformed-crede
 refused(send_to('/events', Authorization => "Bearer $mistyped"), 401, 'damaged-key', $bad);
 refused(send_to('/events', basic('000000000000', $key->{key})), 401, 'mismatched-key', $bad);
 refused(send_to('/events', Authorization => "Bearer $foreign->{key}"), 401, 'invalid-credentials', $bad);
-refused(send_to("/events?api_key=$key->{key}"), 401, 'missing-credentials', $ask);
+refused(send_to("/events?api_key=$foreign->{key}"), 401, 'missing-credentials', $ask);
 refused(send_to('/query?api_key='), 401, 'missing-credentials', $ask);
 
-my $expired = $registry->key(expires => '2020-01-01T00:00:00Z');
+my $expired = $registry->key(expires => '1s');
 my $later = $registry->key('not-before' => '2100-01-01T00:00:00Z');
 my $reader = $registry->key(scope => 'read');
 my $near = $registry->key(from => [ '127.0.0.0/8', '::1' ]);
@@ -117,6 +117,7 @@ sub bearer { return (Authorization => "Bearer $_[0]{key}") }
 # what is written now is used within a second
 $t->wait_for('the new keys are known', 5, sub { send_to('/events', bearer($near))->status == 202 });
 
+$t->wait_for('a key expires', 5, sub { send_to('/events', bearer($expired))->status == 401 });
 refused(send_to('/events', bearer($expired)), 401, 'key-expired', $bad);
 refused(send_to('/events', bearer($later)), 401, 'key-not-yet-valid', $bad);
 refused(send_to('/events', bearer($reader)), 403, 'insufficient-scope', qr/error="insufficient_scope", scope="collect"/);

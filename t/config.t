@@ -142,7 +142,7 @@ refused('nucleus_require_tls maybe', qr/"maybe" in "nucleus_require_tls"/, %keys
 {
     my $bytes = $t->read_file($snapshot);
     my $broken = $t->write_file('broken.snapshot', substr($bytes, 0, -1));
-    refused('a snapshot that was cut off', qr/nucleus registry .*broken\.snapshot/, %keys, http => "nucleus_registry $broken;");
+    refused('a snapshot that was cut off', qr/nucleus registry: snapshot ".*broken\.snapshot" is not usable/, %keys, http => "nucleus_registry $broken;");
 
     my $writable = $t->write_file('writable.snapshot', $bytes);
     chmod 0664, $writable;

@@ -158,6 +158,7 @@ END
 #     queue, state, store      directories (below the temporary one)
 #     user                     that nginx's processes run as, when the test runs as root ("root")
 #     keys                     a registry, and keys are asked for; $t->registry is a Nucleus::Registry
+#     limits                   where keys are asked for, instead of "nucleus_limit off;"
 #     upgradable               nginx obeys USR2 (see upgrade)
 #     module                   another file than that of the environment
 #     nginx, worker            whole templates instead of the ones above
@@ -228,7 +229,7 @@ sub fill_in {
         QUEUE         => $self->{queue},
         STATE         => $self->{state},
         STORE         => $self->{store},
-        AUTH          => $opt->{keys} ? '' : 'nucleus_auth off;',
+        AUTH          => $opt->{keys} ? $opt->{limits} // 'nucleus_limit off;' : 'nucleus_auth off;',
         REGISTRY      => $opt->{keys} ? 'nucleus_registry ' . $self->registry->snapshot . ';' : '',
         QUEUE_OPTIONS => $opt->{queue_options} // 'min_free=0 segment=4m',
         map { (uc $_ => $opt->{$_} // '') }
