@@ -19,8 +19,7 @@
 #include "nuc_key.h"
 #include "nuc_str.h"
 
-/* Bytes that Basic is decoded into: the id, a colon and a whole key, in groups of three.
- */
+/* Bytes that Basic is decoded into: id, colon and whole key, in groups of three. */
 #define NUC_CREDENTIALS_SCRATCH 81
 
 typedef enum {

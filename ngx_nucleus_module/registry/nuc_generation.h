@@ -37,8 +37,10 @@ void nuc_reader_lock_close(const nuc_sys_t *sys, nuc_reader_lock_t *lock);
 
 /* ---- nucleusctl */
 
-/* Processes that use a generation before "generation": their number, the first "max"
- * pids. */
+/*
+ * Processes that use a generation before "generation": their number, the first "max"
+ * pids.  One that is just moving may be there twice.
+ */
 nuc_rc_t nuc_readers_behind(int fd, uint64_t generation, pid_t *pids, size_t max,
                             size_t *count, nuc_err_t *err);
 

@@ -43,12 +43,13 @@ typedef enum {
 /* A key as a client sent it; proves nothing yet. */
 nuc_key_fault_t nuc_key_parse(nuc_str_t text, nuc_key_t *key);
 
-/* The parts as Basic has them: "id" as user, secret and sum, or the whole key, as
- * password. */
+/*
+ * The parts as Basic has them: "id" as user, secret and sum, or the whole key, as
+ * password.  A whole key of another id is malformed; the sum tells the rest apart.
+ */
 nuc_key_fault_t nuc_key_parse_pair(nuc_str_t id, nuc_str_t password, nuc_key_t *key);
 
-/* A new random key as text, zero-terminated.  NUC_IO when the system has no random bytes.
- */
+/* A new random key as text, zero-terminated.  NUC_IO: there are no random bytes. */
 nuc_rc_t nuc_key_make(char text[NUC_KEY_LEN + 1], nuc_err_t *err);
 
 /* NUC_INVALID when "text" is no id. */

@@ -403,6 +403,68 @@ static void test_hostile(void)
     nuc_buf_free(&out);
 }
 
+/* A byte of a table's row is another, under a sum that is right. */
+static void forged(unsigned table, unsigned offset, uint8_t value, const char *message)
+{
+    nuc_err_t err = {.message = ""};
+    nuc_buf_t out = NUC_BUF_INIT;
+
+    build(1, &out, &err);
+    out.data[nuc_le32(out.data + 56 + 8 * table) * 8 + offset] = value;
+    nuc_le32_put(out.data + out.len - 8, nuc_crc32c(0, out.data, out.len - 8));
+    is_int(open_copy(out.data, out.len, &err), NUC_CORRUPT, "refused");
+    is_str(err.message, message, "and why");
+    nuc_buf_free(&out);
+}
+
+static void test_forged(void)
+{
+    const char *list = "a key has a list that cannot be";
+
+    forged(2, 7, 0x10, "a key has an id that cannot be");
+    forged(2, 56, 2, "a key has a tenant that is not there");
+    forged(2, 62, 2, list);
+    forged(2, 128 + 62, 1, list);
+    forged(2, 128 + 72, 3, list);
+    forged(2, 256 + 72, 4, list);
+    forged(2, 256 + 76, 4, list);
+    forged(2, 0, 6, "an index does not lead to each");
+    forged(3, 0, 65, "a tenant has no valid name");
+    forged(3, 8, '/', "a tenant has no valid name");
+    forged(4, 32, 3, "a certificate has a key that is not there");
+    forged(4, 0, 7, "an index does not lead to each");
+    forged(5, 0, 0, "a stream has no valid name");
+    forged(6, 16, 129, "a network has too many bits");
+}
+
+/* A search in an index without a 0 would never end. */
+static void test_full_index(void)
+{
+    size_t i;
+    unsigned table;
+    uint8_t *slot;
+    nuc_err_t err = {.message = ""};
+    nuc_buf_t out = NUC_BUF_INIT;
+
+    for (table = 0; table < 2; table++) {
+        out.len = 0;
+        build(1, &out, &err);
+        slot = out.data + nuc_le32(out.data + 56 + 8 * table) * 8;
+
+        for (i = 0; i < nuc_le32(out.data + 56 + 8 * table + 4); i++, slot += 4) {
+            if (nuc_le32(slot) == 0) {
+                nuc_le32_put(slot, 1);
+            }
+        }
+
+        nuc_le32_put(out.data + out.len - 8, nuc_crc32c(0, out.data, out.len - 8));
+        is_int(open_copy(out.data, out.len, &err), NUC_CORRUPT, "a full index: %s",
+               err.message);
+    }
+
+    nuc_buf_free(&out);
+}
+
 static nuc_rc_t save(const nuc_sys_t *sys, const char *path, uint64_t generation)
 {
     nuc_rc_t rc;
@@ -544,6 +606,8 @@ int main(void)
     test_many();
     test_damage();
     test_hostile();
+    test_forged();
+    test_full_index();
     test_file();
     test_power();
 
