@@ -8,6 +8,7 @@ use warnings;
 use FindBin;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
+use Time::HiRes qw(time);
 
 use lib "$FindBin::Bin/lib";
 use Nucleus::Test;
@@ -19,8 +20,9 @@ my $t = Nucleus::Test->new(
     map $nucleus_tenant $who { default "tenant $nucleus_tenant"; "" nobody; }
     limit_req_zone $nucleus_key_id zone=perkey:1m rate=1r/m;
 END
-    server => 'access_log %%DIR%%/auth.log auth; add_header X-Who $who always;',
+    server => 'nucleus_auth_delay 0; access_log %%DIR%%/auth.log auth; add_header X-Who $who always;',
     locations => <<'END',
+        location = /slow      { nucleus json; nucleus_auth_delay 1s; }
         location = /query     { nucleus json; nucleus_auth_argument api_key; }
         location = /open      { nucleus json; nucleus_auth off; nucleus_tenant open; }
         location = /any       { nucleus json; satisfy any; allow 127.0.0.1; deny all; }
@@ -137,6 +139,41 @@ $registry->must('tenant', 'disable', 'default');
 $t->wait_for('the tenant is disabled', 5, sub { send_to('/events', bearer($near))->status == 403 });
 refused(send_to('/events', bearer($near)), 403, 'tenant-disabled');
 $registry->must('tenant', 'enable', 'default');
+
+# ---- wrong keys are answered ever more slowly, right ones are not
+
+{
+    my $wrong = sub { return $t->client(timeout => 60)->request('POST', '/slow',
+        [ 'Content-Type' => 'application/json', bearer($foreign) ], event()) };
+    my @took;
+
+    for (1 .. 9) {
+        my $begin = time;
+        is($wrong->()->status, 401, 'a wrong key');
+        push @took, time - $begin;
+    }
+
+    cmp_ok($took[5], '>=', 0.19, 'the sixth waits');
+    cmp_ok($took[6], '>=', 0.39, 'the next one longer');
+    cmp_ok($took[8], '>=', 0.99, 'up to the time that is configured');
+
+    my $challenges = () = $wrong->()->text =~ /^www-authenticate:/mgi;
+    is($challenges, 1, 'and it is challenged once');
+
+    # one that waits does not hold up a right one of the same address
+    my $waiting = $t->client;
+    $waiting->send(Nucleus::Client::text('POST', '/slow',
+            [ 'Content-Type' => 'application/json', bearer($foreign) ], event()));
+    let_in(send_to('/slow', bearer($key)), 'a right key of the same address');
+    is($waiting->response->status, 401, 'and then the wrong one is answered');
+
+    # nor does a client that goes away leave anything behind
+    my $gone = $t->client;
+    $gone->send(Nucleus::Client::text('POST', '/slow',
+            [ 'Content-Type' => 'application/json', bearer($foreign) ], event()));
+    $gone->reset;
+    let_in(send_to('/slow', bearer($key)), 'after a client that went away');
+}
 
 # ---- without TLS, from elsewhere
 

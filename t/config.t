@@ -159,7 +159,7 @@ sub warns {
 
     $t->write_confs(nginx => conf(%part));
     my ($status, $out) = $t->nginx_test;
-    my $warned = $out =~ /\[warn\].*"nucleus" in \S*nginx\.conf:\d+ takes events from whoever reaches (\S+): its "nucleus_auth" is "off"/;
+    my $warned = $out =~ /\[warn\].*location with "nucleus" in \S*nginx\.conf:\d+ takes events from whoever reaches (\S+): its "nucleus_auth" is "off"/;
     is($status, 0, "$name: accepted") or diag($out);
     is($warned ? $1 : '', $expected, $name);
 }

@@ -164,6 +164,9 @@ static const ngx_http_nucleus_problem_type_t  ngx_http_nucleus_types[] = {
     { 503, "registry-failed", "Registry has failed",
       "nothing was stored; send the request again later" },
 
+    { 429, "too-many-failures", "Too many failures",
+      "too many wrong keys were sent from this address" },
+
     { 429, "rate-limited", "Too many requests, events or bytes", NULL },
 
     { 413, "batch-too-large", "Batch is larger than its limit lets through",

@@ -20,6 +20,9 @@
 #include <openssl/evp.h>
 
 
+static ngx_int_t ngx_http_nucleus_slow(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, ngx_msec_t max);
+static void ngx_http_nucleus_slow_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_nucleus_find_again(nuc_snapshot_t *snapshot,
     ngx_http_nucleus_auth_t *auth, nuc_snapshot_entry_t *entry);
 static void ngx_http_nucleus_check_credentials(ngx_http_request_t *r,
@@ -51,6 +54,14 @@ static void ngx_http_nucleus_hide(ngx_str_t *where, ngx_str_t *argument,
     size_t name);
 static ngx_int_t ngx_http_nucleus_challenge(ngx_http_request_t *r,
     ngx_http_nucleus_problem_e code);
+
+
+/* wrong keys that cost nothing; half of what the next one costs, ms */
+#define NGX_HTTP_NUCLEUS_FREE_FAILURES  5
+#define NGX_HTTP_NUCLEUS_DELAY          100
+
+/* refusals that wait in one process */
+#define NGX_HTTP_NUCLEUS_MAX_SLOWED     512
 
 
 /* the hops that only a proxy adds */
@@ -91,13 +102,116 @@ ngx_http_nucleus_access_handler(ngx_http_request_t *r)
 
     rc = ngx_http_nucleus_authenticate(r, ctx);
 
+    if (rc == NGX_OK) {
+        return NGX_OK;
+    }
+
     /* a client that waits for 100 Continue may never send the body */
 
-    if (rc != NGX_OK && r->headers_in.expect && !r->expect_tested) {
+    if (r->headers_in.expect && !r->expect_tested) {
         r->keepalive = 0;
     }
 
+    if (rc == NGX_HTTP_UNAUTHORIZED && !ctx->slowed && nlcf->auth_delay
+        && ctx->auth->code != NGX_HTTP_NUCLEUS_MISSING_CREDENTIALS)
+    {
+        return ngx_http_nucleus_slow(r, ctx, nlcf->auth_delay);
+    }
+
     return rc;
+}
+
+
+/*
+ * Who guesses keys waits for each answer, twice as long each time.  Not too
+ * many at once: what waits takes a connection
+ */
+
+static ngx_int_t
+ngx_http_nucleus_slow(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
+    ngx_msec_t max)
+{
+    ngx_uint_t                   failures;
+    ngx_msec_t                   delay;
+    ngx_http_nucleus_process_t  *np;
+
+    np = &ngx_http_nucleus_process;
+
+    failures = ngx_http_nucleus_count_failure(r);
+
+    if (failures <= NGX_HTTP_NUCLEUS_FREE_FAILURES) {
+        return NGX_HTTP_UNAUTHORIZED;
+    }
+
+    failures -= NGX_HTTP_NUCLEUS_FREE_FAILURES;
+
+    delay = (ngx_msec_t) NGX_HTTP_NUCLEUS_DELAY << failures;
+    delay = ngx_min(delay, max);
+
+    if (np->nslowed >= NGX_HTTP_NUCLEUS_MAX_SLOWED) {
+        return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_TOO_MANY_FAILURES,
+                                       (delay + 999) / 1000);
+    }
+
+    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    np->nslowed++;
+
+    ctx->slowed = 1;
+    ctx->slow = 1;
+
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_nucleus_slow_handler;
+
+    r->connection->write->delayed = 1;
+    ngx_add_timer(r->connection->write, delay);
+
+    return NGX_AGAIN;
+}
+
+
+static void
+ngx_http_nucleus_slow_handler(ngx_http_request_t *r)
+{
+    ngx_event_t             *wev;
+    ngx_http_nucleus_ctx_t  *ctx;
+
+    wev = r->connection->write;
+
+    if (wev->delayed) {
+
+        if (ngx_handle_write_event(wev, 0) != NGX_OK) {
+            ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        }
+
+        return;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_nucleus_module);
+
+    ngx_http_nucleus_end_slow(ctx);
+
+    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+    r->write_event_handler = ngx_http_core_run_phases;
+
+    ngx_http_core_run_phases(r);
+}
+
+
+void
+ngx_http_nucleus_end_slow(ngx_http_nucleus_ctx_t *ctx)
+{
+    if (ctx->slow) {
+        ctx->slow = 0;
+        ngx_http_nucleus_process.nslowed--;
+    }
 }
 
 
@@ -816,6 +930,14 @@ ngx_http_nucleus_challenge(ngx_http_request_t *r,
     static ngx_str_t  scope = ngx_string(
         "Bearer realm=\"nucleus\", error=\"insufficient_scope\", "
         "scope=\"collect\"");
+
+    /* once, however often it is refused */
+
+    if (r->headers_out.www_authenticate
+        && r->headers_out.www_authenticate->hash)
+    {
+        return NGX_OK;
+    }
 
     if (ngx_http_nucleus_problem_status(code) != NGX_HTTP_UNAUTHORIZED
         && code != NGX_HTTP_NUCLEUS_INSUFFICIENT_SCOPE)

@@ -19,6 +19,9 @@
 
 #define NGX_HTTP_NUCLEUS_NS         1000000000
 
+/* wrong keys of an address that are counted */
+#define NGX_HTTP_NUCLEUS_FAILURES   20
+
 
 /* bytes, with numbers of at most 2^40, and 2^64 ns */
 #define NGX_HTTP_NUCLEUS_POLICY_LEN                                           \
@@ -458,6 +461,40 @@ ngx_http_nucleus_refuse_limit(ngx_http_request_t *r,
     problem->detail.len = p - problem->detail.data;
 
     return status;
+}
+
+
+/* the wrong keys of the address lately, of which one is forgotten in 5 seconds */
+
+ngx_uint_t
+ngx_http_nucleus_count_failure(ngx_http_request_t *r)
+{
+    uint64_t              tag, now;
+    ngx_shm_zone_t       *zone;
+    nuc_bucket_table_t   *table;
+    nuc_bucket_answer_t   answer;
+
+    /* in thousandths */
+
+    static const nuc_bucket_limit_t  limit = {
+        .rate = 200,
+        .burst = NGX_HTTP_NUCLEUS_FAILURES * 1000
+    };
+
+    zone = ngx_http_nucleus_get_zone(r);
+    if (zone == NULL) {
+        return 0;
+    }
+
+    table = ngx_http_nucleus_get_table(zone, NGX_HTTP_NUCLEUS_ADDRESS);
+    now = ngx_http_nucleus_now();
+
+    tag = nuc_bucket_tag(table, NGX_HTTP_NUCLEUS_KINDS * NUC_UNIT_COUNT,
+                         ngx_http_nucleus_address(r->connection), &limit);
+
+    (void) nuc_bucket_take(table, tag, &limit, 1000, now, &answer);
+
+    return NGX_HTTP_NUCLEUS_FAILURES - answer.left / 1000;
 }
 
 

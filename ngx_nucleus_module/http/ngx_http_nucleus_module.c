@@ -153,6 +153,13 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("nucleus_auth_delay"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, auth_delay),
+      NULL },
+
     { ngx_string("nucleus_require_tls"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -333,6 +340,7 @@ ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
     nlcf->health = NGX_CONF_UNSET_UINT;
     nlcf->auth = NGX_CONF_UNSET;
     nlcf->require_tls = NGX_CONF_UNSET;
+    nlcf->auth_delay = NGX_CONF_UNSET_MSEC;
     nlcf->stream = NGX_CONF_UNSET_PTR;
     nlcf->tenant = NGX_CONF_UNSET_PTR;
     nlcf->max_event_size = NGX_CONF_UNSET;
@@ -363,6 +371,7 @@ ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->auth, prev->auth, 1);
     ngx_conf_merge_value(conf->require_tls, prev->require_tls, 1);
+    ngx_conf_merge_msec_value(conf->auth_delay, prev->auth_delay, 10000);
     ngx_conf_merge_ptr_value(conf->stream, prev->stream, NULL);
     ngx_conf_merge_ptr_value(conf->tenant, prev->tenant, NULL);
 
@@ -503,7 +512,7 @@ ngx_http_nucleus_warn_of_open(ngx_conf_t *cf,
 
         if (address) {
             ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                          "\"nucleus\" in %s:%ui takes events from whoever "
+                          "location with \"nucleus\" in %s:%ui takes events from whoever "
                           "reaches %V: its \"nucleus_auth\" is \"off\"",
                           open[i].file, open[i].line, address);
         }

@@ -85,6 +85,7 @@ typedef struct {
     ngx_flag_t                     auth;          /* a key is asked for */
     ngx_str_t                      auth_argument; /* len 0: not in the query */
     ngx_flag_t                     require_tls;
+    ngx_msec_t                     auth_delay;    /* at most, 0: none */
     ngx_http_complex_value_t      *stream;
     ngx_http_complex_value_t      *tenant;
     off_t                          max_event_size;
@@ -198,6 +199,8 @@ typedef struct {
 
     ngx_http_nucleus_registry_t    registry;
 
+    ngx_uint_t                     nslowed;       /* refusals that wait */
+
     nuc_budget_t                   budget;        /* of max_inflight */
     ngx_msec_t                     timeout;
 
@@ -251,6 +254,7 @@ typedef enum {
     NGX_HTTP_NUCLEUS_ADDRESS_NOT_ALLOWED,
     NGX_HTTP_NUCLEUS_STREAM_NOT_ALLOWED,
     NGX_HTTP_NUCLEUS_REGISTRY_FAILED,
+    NGX_HTTP_NUCLEUS_TOO_MANY_FAILURES,
     NGX_HTTP_NUCLEUS_RATE_LIMITED,
     NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE
 } ngx_http_nucleus_problem_e;
@@ -318,6 +322,8 @@ typedef struct {
 
     unsigned                       consumed:1;    /* body is here alone */
     unsigned                       let_in:1;      /* into this location */
+    unsigned                       slow:1;        /* its refusal waits */
+    unsigned                       slowed:1;      /* or has waited */
     unsigned                       measured:1;    /* its bytes are taken */
 } ngx_http_nucleus_ctx_t;
 
@@ -347,6 +353,7 @@ ngx_int_t ngx_http_nucleus_authenticate(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 ngx_int_t ngx_http_nucleus_authenticate_again(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_end_slow(ngx_http_nucleus_ctx_t *ctx);
 ngx_int_t ngx_http_nucleus_check_stream(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 ngx_http_nucleus_auth_t *ngx_http_nucleus_get_auth(ngx_http_request_t *r);
@@ -405,6 +412,7 @@ ngx_int_t ngx_http_nucleus_limit_body(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 ngx_int_t ngx_http_nucleus_limit_events(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
+ngx_uint_t ngx_http_nucleus_count_failure(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 void ngx_http_nucleus_write_violated(const ngx_http_nucleus_limit_t *limit,

@@ -189,6 +189,7 @@ ngx_http_nucleus_cleanup(void *data)
 
     ngx_http_nucleus_detach(ctx);
     ngx_http_nucleus_free_body(ctx);
+    ngx_http_nucleus_end_slow(ctx);
 
     if (ctx->reserved) {
         ngx_http_nucleus_release(ctx, ctx->reserved);
