@@ -214,14 +214,22 @@ like($log, qr{^POST /events HTTP/1.1\|202\|north\|\Q$key->{id}\E\|json\|1\|0\|lo
 like($log, qr{^POST /events HTTP/1.1\|401\|-\|-\|-\|0\|0\|-\|missing-credentials$}m, 'of a refused one');
 like($log, qr{^POST /query\?a=b&api_key=\*{66}&c=d HTTP/1.1\|202}m, 'the key in the query is hidden');
 
-$t->finish;
+is($t->stop($_), 0, "$_ ends") for qw(nginx worker);
 
-for my $file (glob($t->dir . '/*'), glob($t->dir . '/registry/*')) {
-    next if !-f $file;
-    my $text = $t->read_file($file);
-    is(index($text, $_), -1, "$file does not have the secret")
-        for map { substr $_->{key}, 17 } $key, $near, $far, $one, $gone;
+my @files = grep { -f } glob($t->dir . '/*'), glob($t->dir . '/registry/*'), glob($t->queue . '/*'),
+    glob($t->queue . '/*/*'), Nucleus::Store::files($t->store);
+
+for my $kind (qw(error.log access.log registry.db registry.snapshot .seg .ndjson)) {
+    ok((grep { /\Q$kind\E$/ } @files), "there is $kind");
 }
+
+for my $file (@files) {
+    my $text = $t->read_file($file);
+    is(scalar(grep { index($text, $_) >= 0 } map { substr $_->{key}, 17, 43 } $key, $near, $far, $one, $gone), 0,
+        "$file has no secret");
+}
+
+$t->finish;
 
 $stranger->finish;
 done_testing;

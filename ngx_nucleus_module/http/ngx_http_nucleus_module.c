@@ -512,8 +512,9 @@ ngx_http_nucleus_warn_of_open(ngx_conf_t *cf,
 
         if (address) {
             ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                          "location with \"nucleus\" in %s:%ui takes events from whoever "
-                          "reaches %V: its \"nucleus_auth\" is \"off\"",
+                          "location with \"nucleus\" in %s:%ui takes events "
+                          "from whoever reaches %V: "
+                          "its \"nucleus_auth\" is \"off\"",
                           open[i].file, open[i].line, address);
         }
     }
