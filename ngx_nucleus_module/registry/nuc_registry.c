@@ -16,12 +16,13 @@
 #define NUC_SQLITE_STRICT 3037000
 
 #define NUC_LIMIT_TABLE                                                                  \
-    " requests_rate INTEGER NOT NULL DEFAULT 0, requests_burst INTEGER NOT NULL DEFAULT 0," \
-    " events_rate INTEGER NOT NULL DEFAULT 0, events_burst INTEGER NOT NULL DEFAULT 0,"     \
+    " requests_rate INTEGER NOT NULL DEFAULT 0, requests_burst INTEGER NOT NULL "        \
+    "DEFAULT 0,"                                                                         \
+    " events_rate INTEGER NOT NULL DEFAULT 0, events_burst INTEGER NOT NULL DEFAULT 0,"  \
     " bytes_rate INTEGER NOT NULL DEFAULT 0, bytes_burst INTEGER NOT NULL DEFAULT 0"
 
-/* Tables without their "STRICT".  Times of the audit and of what was made are µs since 1970, those
- * that decide whether a key is valid are seconds. */
+/* Tables without their "STRICT".  Times of the audit and of what was made are µs since
+ * 1970, those that decide whether a key is valid are seconds. */
 static const struct {
     const char *name;
     const char *columns;
@@ -77,8 +78,9 @@ static const char nuc_registry_more[] =
 /* ---- opening */
 
 /*
- * A rollback journal rather than a write-ahead log: one file to back up, and changes are rare.
- * EXTRA: the directory is synced when the journal goes, so that a commit outlives a power cut.
+ * A rollback journal rather than a write-ahead log: one file to back up, and changes are
+ * rare. EXTRA: the directory is synced when the journal goes, so that a commit outlives a
+ * power cut.
  */
 static nuc_rc_t nuc_registry_settings(nuc_registry_t *registry, nuc_err_t *err)
 {
@@ -145,9 +147,9 @@ static nuc_rc_t nuc_registry_load_info(nuc_registry_t *registry, nuc_err_t *err)
     rc = nuc_sql_step(registry, stmt, &row, err);
 
     if (rc == NUC_OK &&
-        (!row || nuc_uuid_parse(nuc_str(row ? (const char *) sqlite3_column_text(stmt, 0)
-                                            : ""),
-                                &info->id) != NUC_OK)) {
+        (!row ||
+         nuc_uuid_parse(nuc_str(row ? (const char *) sqlite3_column_text(stmt, 0) : ""),
+                        &info->id) != NUC_OK)) {
         rc = nuc_err_set(err, NUC_CORRUPT, "registry \"%s\" does not say which it is",
                          info->path);
     }
@@ -190,7 +192,8 @@ static nuc_rc_t nuc_registry_check_schema(nuc_registry_t *registry, nuc_err_t *e
         return NUC_NOT_FOUND;
     }
 
-    nuc_err_set(err, NUC_INVALID, "registry \"%s\" is of version %d, this program's is %d",
+    nuc_err_set(err, NUC_INVALID,
+                "registry \"%s\" is of version %d, this program's is %d",
                 registry->info.path, (int) schema, NUC_REGISTRY_SCHEMA);
     nuc_err_hint(err, "use the nucleusctl that made it, or a newer one");
 
@@ -228,10 +231,11 @@ nuc_rc_t nuc_registry_open(const nuc_sys_t *sys, const char *path,
     if (sys->stat(sys, path, &st) == -1) {
         rc = errno == ENOENT ? NUC_NOT_FOUND : NUC_IO;
         nuc_err_fill_sys(err, rc, errno, "registry \"%s\" cannot be opened", path);
-        nuc_err_hint(err, "%s", rc == NUC_NOT_FOUND
-                                    ? "make it with nucleusctl init, or name it with "
-                                      "--registry"
-                                    : "run this as the registry's owner");
+        nuc_err_hint(err, "%s",
+                     rc == NUC_NOT_FOUND
+                         ? "make it with nucleusctl init, or name it with "
+                           "--registry"
+                         : "run this as the registry's owner");
         return rc;
     }
 
@@ -292,8 +296,8 @@ static nuc_rc_t nuc_registry_make_tables(nuc_registry_t *registry, nuc_err_t *er
     rc = NUC_OK;
     strict = sqlite3_libversion_number() >= NUC_SQLITE_STRICT ? "STRICT" : "";
 
-    for (i = 0; rc == NUC_OK && i < sizeof(nuc_registry_tables) /
-                                        sizeof(nuc_registry_tables[0]);
+    for (i = 0;
+         rc == NUC_OK && i < sizeof(nuc_registry_tables) / sizeof(nuc_registry_tables[0]);
          i++) {
         options = nuc_registry_tables[i].options;
         snprintf(sql, sizeof(sql), "CREATE TABLE %s (%s) %s%s%s",
@@ -383,7 +387,8 @@ static nuc_rc_t nuc_registry_set_places(nuc_registry_t *registry, const char *sn
 {
     nuc_registry_info_t *info = &registry->info;
 
-    if (group != NULL && (strlen(group) >= sizeof(info->group) || getgrnam(group) == NULL)) {
+    if (group != NULL &&
+        (strlen(group) >= sizeof(info->group) || getgrnam(group) == NULL)) {
         nuc_err_set(err, NUC_INVALID, "there is no group \"%s\"", group);
         nuc_err_hint(err, "name the one that nginx's user is in, as www-data");
         return NUC_INVALID;

@@ -1,12 +1,12 @@
 /*
- * The registry: tenants, keys, limits, and the audit of every change, in one SQLite file.  What
- * nginx needs of it is published as a snapshot (nuc_snapshot.h) after each change.
+ * The registry: tenants, keys, limits, and the audit of every change, in one SQLite file.
+ * What nginx needs of it is published as a snapshot (nuc_snapshot.h) after each change.
  *
- * Every change is one transaction, which also grows the generation by one and appends to the
- * audit.  No secret comes in here: keys are an id and the digest of a secret.
+ * Every change is one transaction, which also grows the generation by one and appends to
+ * the audit.  No secret comes in here: keys are an id and the digest of a secret.
  *
- * Files, of which FILE.db is the registry's path; FILE.snapshot lies beside it unless another
- * path was given when it was made:
+ * Files, of which FILE.db is the registry's path; FILE.snapshot lies beside it unless
+ * another path was given when it was made:
  *
  *     FILE.db                 0600, and FILE.db-journal while a change is made
  *     FILE.db.lock            0600, held while a snapshot is written
@@ -43,16 +43,16 @@ typedef struct {
 } nuc_registry_info_t;
 
 /*
- * Makes database, readers file and an empty snapshot, and the directory when it is missing.
- * "snapshot" NULL: beside the database; "group" NULL: none.  *made is 0 when the registry was there
- * already; then nothing is changed.  NUC_INVALID: no such group.
+ * Makes database, readers file and an empty snapshot, and the directory when it is
+ * missing. "snapshot" NULL: beside the database; "group" NULL: none.  *made is 0 when the
+ * registry was there already; then nothing is changed.  NUC_INVALID: no such group.
  */
 nuc_rc_t nuc_registry_create(const nuc_sys_t *sys, const char *path, const char *snapshot,
-                             const char *group, const nuc_registry_actor_t *actor, int *made,
-                             nuc_err_t *err);
+                             const char *group, const nuc_registry_actor_t *actor,
+                             int *made, nuc_err_t *err);
 
-/* NUC_NOT_FOUND: there is none; NUC_INVALID: of another version; NUC_CORRUPT: is no database.
- * "actor" must outlive the registry. */
+/* NUC_NOT_FOUND: there is none; NUC_INVALID: of another version; NUC_CORRUPT: is no
+ * database. "actor" must outlive the registry. */
 nuc_rc_t nuc_registry_open(const nuc_sys_t *sys, const char *path,
                            const nuc_registry_actor_t *actor, nuc_registry_t **registry,
                            nuc_err_t *err);
@@ -84,7 +84,8 @@ typedef struct {
     uint64_t created; /* µs since 1970; so for the next */
     uint64_t revoked; /* 0: it is not */
     uint64_t expires; /* seconds, as it was set; 0: never */
-    uint64_t retired; /* seconds, the end of the overlap after a rotation; 0: not rotated */
+    uint64_t
+        retired; /* seconds, the end of the overlap after a rotation; 0: not rotated */
 } nuc_registry_key_t;
 
 typedef struct {
@@ -93,7 +94,8 @@ typedef struct {
     size_t capacity;
 } nuc_registry_keys_t;
 
-/* All, or the one of that name: NUC_NOT_FOUND.  The list is replaced; free it after the last use. */
+/* All, or the one of that name: NUC_NOT_FOUND.  The list is replaced; free it after the
+ * last use. */
 nuc_rc_t nuc_registry_tenants(nuc_registry_t *registry, const char *name,
                               nuc_registry_tenants_t *list, nuc_err_t *err);
 void nuc_registry_tenants_free(nuc_registry_tenants_t *list);
@@ -124,7 +126,8 @@ nuc_rc_t nuc_registry_audit(nuc_registry_t *registry, uint64_t since, const char
                             uint64_t limit, nuc_registry_audit_pt entry, void *ctx,
                             nuc_err_t *err);
 
-/* ---- changes; NUC_BUSY: another process changes it, NUC_UNKNOWN: it may or may not be made */
+/* ---- changes; NUC_BUSY: another process changes it, NUC_UNKNOWN: it may or may not be
+ * made */
 
 typedef struct {
     unsigned units; /* bits, 1 << nuc_unit_t: which limits are given */
@@ -137,22 +140,23 @@ typedef struct {
 nuc_rc_t nuc_registry_tenant_create(nuc_registry_t *registry, const char *name,
                                     nuc_err_t *err);
 /* Disabling what is disabled changes nothing. */
-nuc_rc_t nuc_registry_tenant_disable(nuc_registry_t *registry, const char *name, int disabled,
-                                     nuc_err_t *err);
+nuc_rc_t nuc_registry_tenant_disable(nuc_registry_t *registry, const char *name,
+                                     int disabled, nuc_err_t *err);
 nuc_rc_t nuc_registry_tenant_limits(nuc_registry_t *registry, const char *name,
                                     const nuc_registry_limits_t *limits, nuc_err_t *err);
 
-/* Of "key" counts: is (but lineage, tenant, revoked, not_after), tenant, name, expires. */
+/* Of "key" counts: is (but lineage, tenant, revoked, not_after), tenant, name, expires.
+ */
 nuc_rc_t nuc_registry_key_create(nuc_registry_t *registry, const nuc_registry_key_t *key,
                                  nuc_err_t *err);
 
 typedef struct {
     uint64_t id; /* of the successor */
     uint8_t digest[NUC_KEY_DIGEST_LEN];
-    uint64_t now;       /* seconds */
-    uint64_t overlap;   /* seconds for which the old one stays valid */
-    int expires_set;    /* else the successor expires when the old one was to */
-    uint64_t expires;   /* seconds; 0: never */
+    uint64_t now;     /* seconds */
+    uint64_t overlap; /* seconds for which the old one stays valid */
+    int expires_set;  /* else the successor expires when the old one was to */
+    uint64_t expires; /* seconds; 0: never */
 } nuc_registry_rotation_t;
 
 /* NUC_INVALID: it is not live, or has a live successor already. */
@@ -165,9 +169,9 @@ nuc_rc_t nuc_registry_key_limits(nuc_registry_t *registry, uint64_t id,
 /* ---- the snapshot */
 
 typedef struct {
-    nuc_rc_t rc;       /* of looking at it: NUC_OK, NUC_NOT_FOUND, NUC_CORRUPT, ... */
-    nuc_err_t err;     /* when it is another than NUC_OK */
-    int foreign;       /* another registry's */
+    nuc_rc_t rc;   /* of looking at it: NUC_OK, NUC_NOT_FOUND, NUC_CORRUPT, ... */
+    nuc_err_t err; /* when it is another than NUC_OK */
+    int foreign;   /* another registry's */
     nuc_uuid_t registry;
     uint64_t generation;
     uint64_t created; /* µs since 1970 */
@@ -177,13 +181,14 @@ typedef struct {
 } nuc_registry_published_t;
 
 /* What is published now; never fails, but says so. */
-void nuc_registry_published(nuc_registry_t *registry, nuc_registry_published_t *published);
+void nuc_registry_published(nuc_registry_t *registry,
+                            nuc_registry_published_t *published);
 
 /*
- * Write the snapshot if it is missing, damaged or older than the registry; with "force" in any
- * case, and then a newer one (a backup of the registry was restored) is outdone by a new generation
- * and a foreign one replaced.  With "force", or where there is no snapshot, the readers file is made
- * when it is missing.
+ * Write the snapshot if it is missing, damaged or older than the registry; with "force"
+ * in any case, and then a newer one (a backup of the registry was restored) is outdone by
+ * a new generation and a foreign one replaced.  With "force", or where there is no
+ * snapshot, the readers file is made when it is missing.
  */
 nuc_rc_t nuc_registry_publish(nuc_registry_t *registry, int force, nuc_err_t *err);
 

@@ -12,7 +12,12 @@ typedef struct {
     int row; /* there is one, not taken yet */
 } nuc_key_child_t;
 
-enum { NUC_CHILD_STREAMS = 0, NUC_CHILD_NETWORKS, NUC_CHILD_CERTIFICATES, NUC_CHILDREN };
+enum {
+    NUC_CHILD_STREAMS = 0,
+    NUC_CHILD_NETWORKS,
+    NUC_CHILD_CERTIFICATES,
+    NUC_CHILDREN
+};
 
 static const char *const nuc_key_children[NUC_CHILDREN] = {
     [NUC_CHILD_STREAMS] = "SELECT key, stream FROM key_stream"
@@ -248,7 +253,8 @@ static nuc_rc_t nuc_key_read(nuc_key_reading_t *reading, sqlite3_stmt *stmt)
 
     if (nuc_key_id_parse(nuc_str(id), &key->is.id) != NUC_OK || digest == NULL ||
         nuc_key_id_parse(nuc_str(lineage), &key->is.lineage) != NUC_OK) {
-        return nuc_err_set(reading->err, NUC_CORRUPT, "the registry has a key \"%s\"", id);
+        return nuc_err_set(reading->err, NUC_CORRUPT, "the registry has a key \"%s\"",
+                           id);
     }
 
     memcpy(key->is.digest, digest, NUC_KEY_DIGEST_LEN);
@@ -382,7 +388,8 @@ static nuc_rc_t nuc_key_check_name(const char *name, nuc_err_t *err)
 
     for (p = (const unsigned char *) name; *p != '\0'; p++) {
         if (*p < 0x20 || *p == 0x7f) {
-            return nuc_err_set(err, NUC_INVALID, "a key's name has no control characters");
+            return nuc_err_set(err, NUC_INVALID,
+                               "a key's name has no control characters");
         }
     }
 
@@ -422,7 +429,8 @@ static nuc_rc_t nuc_key_check(const nuc_registry_key_t *key, nuc_err_t *err)
     return nuc_key_check_name(key->name, err);
 }
 
-/* A certificate stands for one key: for its successor, or another one once it is of no use. */
+/* A certificate stands for one key: for its successor, or another one once it is of no
+ * use. */
 static nuc_rc_t nuc_key_store_certificate(nuc_registry_t *registry, const char *id,
                                           const uint8_t sha256[32], nuc_err_t *err)
 {
@@ -466,8 +474,9 @@ static nuc_rc_t nuc_key_store_children(nuc_registry_t *registry, const char *id,
     for (i = 0; i < key->is.nstreams && rc == NUC_OK; i++) {
         memcpy(text, key->is.streams[i].data, key->is.streams[i].len);
         text[key->is.streams[i].len] = '\0';
-        rc = nuc_sql_run(registry, err, "INSERT OR IGNORE INTO key_stream VALUES (?1, ?2)",
-                         "tt", id, text);
+        rc =
+            nuc_sql_run(registry, err, "INSERT OR IGNORE INTO key_stream VALUES (?1, ?2)",
+                        "tt", id, text);
     }
 
     for (i = 0; i < key->is.nnetworks && rc == NUC_OK; i++) {
@@ -684,7 +693,8 @@ static nuc_rc_t nuc_key_check_rotation(nuc_registry_t *registry,
                         "ti", lineage, (int64_t) now);
 
     if (rc == NUC_OK && live >= NUC_REGISTRY_LIVE_MAX) {
-        nuc_err_set(err, NUC_INVALID, "the key \"%s\" was rotated, and both are valid", id);
+        nuc_err_set(err, NUC_INVALID, "the key \"%s\" was rotated, and both are valid",
+                    id);
         nuc_err_hint(err, "wait for the end of the overlap, or revoke one of them");
         return NUC_INVALID;
     }
@@ -718,9 +728,9 @@ static nuc_rc_t nuc_key_succeed(nuc_registry_t *registry, nuc_registry_key_t *ke
         return rc;
     }
 
-    /* one that was retired before, whose successor was revoked, gets no more time by this */
-    key->retired =
-        nuc_key_earlier(key->retired, rotation->now + rotation->overlap);
+    /* one that was retired before, whose successor was revoked, gets no more time by this
+     */
+    key->retired = nuc_key_earlier(key->retired, rotation->now + rotation->overlap);
     nuc_key_id_text(key->is.id, id);
 
     return nuc_sql_run(registry, err, "UPDATE key SET retired = ?1 WHERE id = ?2", "it",

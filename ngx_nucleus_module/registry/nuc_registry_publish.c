@@ -10,8 +10,9 @@
 
 #include "nuc_time.h"
 
-#define NUC_PUBLISH_WAIT 10000000U /* µs for which another process's publishing is waited for */
-#define NUC_PUBLISH_POLL 5000000   /* ns */
+#define NUC_PUBLISH_WAIT                                                                 \
+    10000000U /* µs for which another process's publishing is waited for */
+#define NUC_PUBLISH_POLL 5000000 /* ns */
 
 /* ---- what is there */
 
@@ -144,9 +145,9 @@ static nuc_rc_t nuc_publish_read(nuc_registry_t *registry, nuc_buf_t *out, nuc_e
 /* ---- writing it */
 
 /*
- * Anybody may read the snapshot where there is no group: it holds digests of random secrets of 256
- * bits, from which nobody finds a secret, and names, limits and addresses of tenants, which a group
- * keeps to those who are in it.
+ * Anybody may read the snapshot where there is no group: it holds digests of random
+ * secrets of 256 bits, from which nobody finds a secret, and names, limits and addresses
+ * of tenants, which a group keeps to those who are in it.
  */
 static mode_t nuc_publish_mode(const nuc_registry_t *registry)
 {
@@ -193,8 +194,8 @@ static nuc_rc_t nuc_publish_own(nuc_registry_t *registry, const char *path, int 
 }
 
 /*
- * One that was removed is not made again by the way: processes that hold their locks in the old one
- * would be missed without a word.
+ * One that was removed is not made again by the way: processes that hold their locks in
+ * the old one would be missed without a word.
  */
 static nuc_rc_t nuc_publish_make_readers(nuc_registry_t *registry, nuc_err_t *err)
 {
@@ -207,38 +208,24 @@ static nuc_rc_t nuc_publish_make_readers(nuc_registry_t *registry, nuc_err_t *er
     return nuc_publish_own(registry, registry->info.readers, O_EXCL, err);
 }
 
-/* The temporary file of nuc_fs_replace is made first, so that it has owner and mode from its
- * beginning; its contents and its name become durable there. */
+/*
+ * The temporary file is made first, so that it has its group and mode before it has
+ * contents; what replaces the snapshot by it leaves them.
+ */
 static nuc_rc_t nuc_publish_write(nuc_registry_t *registry, nuc_str_t contents,
                                   nuc_err_t *err)
 {
     nuc_rc_t rc;
-    const char *name;
-    char dir[NUC_PATH_MAX], temp[NUC_PATH_MAX];
+    char temp[NUC_PATH_MAX];
     const char *path = registry->info.snapshot;
 
-    name = strrchr(path, '/');
-
-    if (name == NULL) {
-        strcpy(dir, ".");
-        name = path;
-    } else {
-        snprintf(dir, sizeof(dir), "%.*s", name == path ? 1 : (int) (name - path), path);
-        name++;
-    }
-
-    if (snprintf(temp, sizeof(temp), "%s/%s.tmp", dir, name) >= (int) sizeof(temp)) {
+    if (snprintf(temp, sizeof(temp), "%s.tmp", path) >= (int) sizeof(temp)) {
         return nuc_err_set(err, NUC_TOO_LARGE, "path \"%s.tmp\" is too long", path);
     }
 
     rc = nuc_publish_own(registry, temp, 0, err);
 
-    if (rc == NUC_OK) {
-        rc = nuc_fs_replace(registry->sys, dir, name, contents, 0600, "snapshot",
-                            "snapshot-dir", err);
-    }
-
-    return rc;
+    return rc == NUC_OK ? nuc_snapshot_save(registry->sys, path, contents, err) : rc;
 }
 
 /* Two that publish at once could leave the older one's snapshot. */

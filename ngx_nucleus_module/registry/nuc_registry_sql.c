@@ -58,8 +58,8 @@ static int nuc_sql_bind(sqlite3_stmt *stmt, const char *types, va_list args)
     for (i = 1; *types != '\0' && code == SQLITE_OK; i++, types++) {
         switch (*types) {
         case 't':
-            code = sqlite3_bind_text(stmt, i, va_arg(args, const char *), -1,
-                                     SQLITE_STATIC);
+            code =
+                sqlite3_bind_text(stmt, i, va_arg(args, const char *), -1, SQLITE_STATIC);
             break;
         case 'i':
             code = sqlite3_bind_int64(stmt, i, va_arg(args, int64_t));
@@ -209,8 +209,8 @@ nuc_rc_t nuc_registry_begin(nuc_registry_t *registry, nuc_err_t *err)
 }
 
 /*
- * A database that was restored from a backup has used generations behind it that nginx has seen:
- * the next is newer than what is published, too.
+ * A database that was restored from a backup has used generations behind it that nginx
+ * has seen: the next is newer than what is published, too.
  */
 static nuc_rc_t nuc_registry_advance(nuc_registry_t *registry, nuc_err_t *err)
 {
@@ -218,11 +218,10 @@ static nuc_rc_t nuc_registry_advance(nuc_registry_t *registry, nuc_err_t *err)
 
     nuc_registry_published(registry, &published);
 
-    return nuc_sql_run(registry, err,
-                       "UPDATE registry SET generation = max(generation, ?1) + 1", "i",
-                       published.rc == NUC_OK && !published.foreign
-                           ? (int64_t) published.generation
-                           : (int64_t) 0);
+    return nuc_sql_run(
+        registry, err, "UPDATE registry SET generation = max(generation, ?1) + 1", "i",
+        published.rc == NUC_OK && !published.foreign ? (int64_t) published.generation
+                                                     : (int64_t) 0);
 }
 
 static nuc_rc_t nuc_registry_record(nuc_registry_t *registry,

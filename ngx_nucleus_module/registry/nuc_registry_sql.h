@@ -28,8 +28,9 @@ nuc_rc_t nuc_sql_fail(nuc_registry_t *registry, int code, nuc_err_t *err);
 nuc_rc_t nuc_sql_exec(nuc_registry_t *registry, const char *sql, nuc_err_t *err);
 
 /*
- * A statement with its parameters, by the letters of "types": t a string (const char *, NULL is
- * SQL's), i an int64_t, b bytes (const void *, int).  What they point to must outlive it.
+ * A statement with its parameters, by the letters of "types": t a string (const char *,
+ * NULL is SQL's), i an int64_t, b bytes (const void *, int).  What they point to must
+ * outlive it.
  */
 nuc_rc_t nuc_sql_query(nuc_registry_t *registry, sqlite3_stmt **stmt, nuc_err_t *err,
                        const char *sql, const char *types, ...);
@@ -57,8 +58,8 @@ void nuc_registry_read_end(nuc_registry_t *registry);
 nuc_rc_t nuc_registry_begin(nuc_registry_t *registry, nuc_err_t *err);
 
 /*
- * The end of a change: when "rc" is NUC_OK the new generation, the audit and the commit; else, and
- * when that fails, all is as it was.  Returns the first that failed.
+ * The end of a change: when "rc" is NUC_OK the new generation, the audit and the commit;
+ * else, and when that fails, all is as it was.  Returns the first that failed.
  */
 nuc_rc_t nuc_registry_end(nuc_registry_t *registry, nuc_rc_t rc,
                           const nuc_registry_change_t *change, nuc_err_t *err);

@@ -125,8 +125,8 @@ static nuc_rc_t nuc_registry_tenant_insert(nuc_registry_t *registry, const char 
     nuc_rc_t rc;
     int64_t row;
 
-    rc = nuc_sql_number(registry, &row, err, "SELECT row FROM tenant WHERE name = ?1", "t",
-                        name);
+    rc = nuc_sql_number(registry, &row, err, "SELECT row FROM tenant WHERE name = ?1",
+                        "t", name);
 
     if (rc == NUC_OK) {
         return nuc_err_set(err, NUC_INVALID, "there is a tenant \"%s\" already", name);
@@ -136,8 +136,9 @@ static nuc_rc_t nuc_registry_tenant_insert(nuc_registry_t *registry, const char 
         return rc;
     }
 
-    return nuc_sql_run(registry, err, "INSERT INTO tenant (name, created) VALUES (?1, ?2)",
-                       "ti", name, (int64_t) nuc_time_now());
+    return nuc_sql_run(registry, err,
+                       "INSERT INTO tenant (name, created) VALUES (?1, ?2)", "ti", name,
+                       (int64_t) nuc_time_now());
 }
 
 nuc_rc_t nuc_registry_tenant_create(nuc_registry_t *registry, const char *name,

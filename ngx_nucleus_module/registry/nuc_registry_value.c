@@ -86,9 +86,8 @@ nuc_rc_t nuc_scopes_parse(const char *text, unsigned *scopes, nuc_err_t *err)
 
         if (bit == 0) {
             nuc_err_set(err, NUC_INVALID, "\"%.*s\" is no scope", (int) len, text);
-            nuc_err_hint(err,
-                         "scopes are collect, upload, exchange, read, admin, with "
-                         "commas between them");
+            nuc_err_hint(err, "scopes are collect, upload, exchange, read, admin, with "
+                              "commas between them");
             return NUC_INVALID;
         }
 
