@@ -9,6 +9,8 @@
 
 #include "nuc_ctl_actor.h"
 
+#define NUC_HELP_WIDTH 28 /* of what the helping words stand behind */
+
 /* ---- the table */
 
 #define NUC_OPTION_LIMITS                                                                \
@@ -135,7 +137,7 @@ static const nuc_ctl_command_t nuc_commands[] = {
      "Returns when every nginx process refuses it; else says which do not, and exits\n"
      "with 4.\n",
      nuc_options_wait, nuc_ctl_tenant_disable, NUC_COMPLETE_TENANT, 0},
-    {"tenant enable", "NAME", "the contrary", NULL, nuc_options_none,
+    {"tenant enable", "NAME", "accept its keys again", NULL, nuc_options_none,
      nuc_ctl_tenant_enable, NUC_COMPLETE_TENANT, 0},
     {"tenant limits", "NAME", "set limits and quotas of a tenant",
      "What is not named stays as it is; \"none\" removes a limit or a quota.  Without\n"
@@ -239,7 +241,7 @@ static void nuc_ctl_help_options(const nuc_ctl_option_t *options)
     for (/* void */; options->name != NULL; options++) {
         width = printf("  %s%s%s", options->name, options->value != NULL ? " " : "",
                        options->value != NULL ? options->value : "");
-        printf("%*s%s%s\n", width < 24 ? 24 - width : 1, "", options->help,
+        printf("%*s%s%s\n", width < NUC_HELP_WIDTH ? NUC_HELP_WIDTH - width : 1, "", options->help,
                options->many ? "; may be repeated" : "");
     }
 }
@@ -287,7 +289,7 @@ static int nuc_ctl_help(const char *group)
                 printf("  %s%s%s", nuc_commands[i].name,
                        nuc_commands[i].argument != NULL ? " " : "",
                        nuc_commands[i].argument != NULL ? nuc_commands[i].argument : "");
-            printf("%*s%s\n", width < 24 ? 24 - width : 1, "", nuc_commands[i].help);
+            printf("%*s%s\n", width < NUC_HELP_WIDTH ? NUC_HELP_WIDTH - width : 1, "", nuc_commands[i].help);
         }
     }
 
@@ -296,7 +298,7 @@ static int nuc_ctl_help(const char *group)
     printf("  --version%*sshow the version\n\n"
            "Exits with 0 on success, 1 on failure, 2 on wrong usage, 3 when there is no\n"
            "such thing, 4 when a process of nginx has not taken a change up.\n",
-           13, "");
+           NUC_HELP_WIDTH - 11, "");
 
     return NUC_EXIT_OK;
 }
@@ -315,13 +317,6 @@ static const nuc_ctl_option_t *nuc_ctl_find_option(const nuc_ctl_option_t *optio
     return NULL;
 }
 
-/* A slip in the sources, not of the user's, would look for an option that no table has.
- */
-static int nuc_ctl_is_option(const nuc_ctl_given_t *given, const char *name)
-{
-    return strcmp(given->option->name, name) == 0;
-}
-
 const char *nuc_ctl_next(const nuc_ctl_t *ctl, const char *name, size_t *at)
 {
     const nuc_ctl_given_t *given;
@@ -329,7 +324,7 @@ const char *nuc_ctl_next(const nuc_ctl_t *ctl, const char *name, size_t *at)
     while (*at < ctl->ngiven) {
         given = &ctl->given[(*at)++];
 
-        if (nuc_ctl_is_option(given, name)) {
+        if (strcmp(given->option->name, name) == 0) {
             return given->value;
         }
     }
@@ -611,12 +606,15 @@ static const char *const nuc_complete_actions[] = {
 static const char nuc_complete_begin[] =
     "# bash completion of nucleusctl " NUC_CTL_VERSION "\n"
     "_nucleusctl_words() { COMPREPLY=($(compgen -W \"$*\" -- \"$cur\")); }\n"
-    "_nucleusctl_ask() { nucleusctl \"$@\" 2> /dev/null | sed -e 1d -e 's/ .*//'; }\n"
+    "_nucleusctl_ask() {\n"
+    "    nucleusctl ${registry:+--registry \"$registry\"} \"$@\" 2> /dev/null |\n"
+    "        sed -e 1d -e 's/ .*//'\n"
+    "}\n"
     "_nucleusctl() {\n"
     "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-    "    local word command= skip=\n"
+    "    local word command= skip= registry=\n"
     "    for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-    "        if [ -n \"$skip\" ]; then skip=; continue; fi\n"
+    "        if [ -n \"$skip\" ]; then skip= registry=$word; continue; fi\n"
     "        case $word in\n"
     "        --registry) skip=yes ;;\n"
     "        -*) ;;\n"

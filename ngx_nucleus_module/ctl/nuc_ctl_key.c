@@ -212,7 +212,7 @@ static void nuc_key_text(nuc_buf_t *out, const nuc_registry_key_t *key, uint64_t
 
 /* ---- list and show */
 
-static int nuc_key_load(nuc_ctl_t *ctl, const char *tenant, uint64_t id,
+static int nuc_key_load(nuc_ctl_t *ctl, const char *tenant, const uint64_t *id,
                         nuc_registry_keys_t *list, nuc_last_used_t *used)
 {
     int status;
@@ -269,7 +269,7 @@ int nuc_ctl_key_list(nuc_ctl_t *ctl)
     nuc_registry_keys_t list = {.keys = NULL};
     nuc_last_used_t used = {.entries = NULL};
 
-    status = nuc_key_load(ctl, nuc_ctl_option(ctl, "--tenant"), 0, &list, &used);
+    status = nuc_key_load(ctl, nuc_ctl_option(ctl, "--tenant"), NULL, &list, &used);
 
     if (status == 0 && ctl->json) {
         nuc_out_open(&ctl->out, NULL, '[');
@@ -297,7 +297,7 @@ static int nuc_key_print(nuc_ctl_t *ctl, uint64_t id)
     nuc_registry_keys_t list = {.keys = NULL};
     nuc_last_used_t used = {.entries = NULL};
 
-    status = nuc_key_load(ctl, NULL, id, &list, &used);
+    status = nuc_key_load(ctl, NULL, &id, &list, &used);
 
     if (status == 0 && ctl->json) {
         nuc_key_json(&ctl->out, &list.keys[0], nuc_last_used(&used, id));
@@ -647,7 +647,7 @@ static nuc_rc_t nuc_key_rotate_bring(nuc_ctl_t *ctl, const nuc_secret_t *secret,
     *ends = rotate->rotation.now + rotate->rotation.overlap;
 
     if (rc == NUC_OK &&
-        nuc_registry_keys(ctl->registry, NULL, rotate->id, &old, NULL) == NUC_OK) {
+        nuc_registry_keys(ctl->registry, NULL, &rotate->id, &old, NULL) == NUC_OK) {
         *ends = old.keys[0].is.not_after;
     }
 

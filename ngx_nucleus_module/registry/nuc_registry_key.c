@@ -340,18 +340,21 @@ static nuc_rc_t nuc_key_none(nuc_err_t *err, const char *id)
     return NUC_NOT_FOUND;
 }
 
-nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant, uint64_t id,
+nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant, const uint64_t *id,
                            nuc_registry_keys_t *list, nuc_err_t *err)
 {
     int i, nested;
     nuc_rc_t rc;
-    char text[NUC_KEY_ID_LEN + 1];
+    char text[NUC_KEY_ID_LEN + 1] = "";
     nuc_key_reading_t reading = {.registry = registry, .list = list, .err = err};
 
     nuc_registry_keys_free(list);
-    nuc_key_id_text(id, text);
     nested = !sqlite3_get_autocommit(registry->db);
     rc = nested ? NUC_OK : nuc_registry_read_begin(registry, err);
+
+    if (id != NULL) {
+        nuc_key_id_text(*id, text);
+    }
 
     if (rc != NUC_OK) {
         return rc;
@@ -361,7 +364,7 @@ nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant, uint64_
                         : NUC_OK;
 
     if (rc == NUC_OK) {
-        rc = nuc_key_read_all(&reading, tenant, id != 0 ? text : NULL);
+        rc = nuc_key_read_all(&reading, tenant, id != NULL ? text : NULL);
     }
 
     for (i = 0; i < NUC_CHILDREN; i++) {
@@ -372,7 +375,7 @@ nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant, uint64_
         nuc_registry_read_end(registry);
     }
 
-    return rc == NUC_OK && id != 0 && list->count == 0 ? nuc_key_none(err, text) : rc;
+    return rc == NUC_OK && id != NULL && list->count == 0 ? nuc_key_none(err, text) : rc;
 }
 
 int nuc_registry_key_live(const nuc_registry_key_t *key, uint64_t now)
@@ -658,7 +661,7 @@ static nuc_rc_t nuc_key_begin(nuc_registry_t *registry, uint64_t id,
         return rc;
     }
 
-    rc = nuc_registry_keys(registry, NULL, id, list, err);
+    rc = nuc_registry_keys(registry, NULL, &id, list, err);
 
     if (rc != NUC_OK) {
         nuc_registry_cancel(registry);

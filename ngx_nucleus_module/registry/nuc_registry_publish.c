@@ -127,7 +127,7 @@ static nuc_rc_t nuc_publish_read(nuc_registry_t *registry, nuc_buf_t *out, nuc_e
     }
 
     if (rc == NUC_OK) {
-        rc = nuc_registry_keys(registry, NULL, 0, &keys, err);
+        rc = nuc_registry_keys(registry, NULL, NULL, &keys, err);
     }
 
     nuc_registry_read_end(registry);
