@@ -307,7 +307,8 @@ static void nuc_doctor_test(nuc_doctor_t *d, const char *name, char **argv,
         nuc_doctor_err(d, NUC_DOCTOR_PROBLEM, &err, "");
     } else if (status != 0) {
         nuc_doctor_last_lines(&said, text);
-        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint, "%s -t refuses it: %s", name, text);
+        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint, "%s -t refuses it (%d): %s", path,
+                       status, text);
     } else {
         nuc_doctor_say(d, NUC_DOCTOR_OK, "", "%s -t accepts it", name);
     }
