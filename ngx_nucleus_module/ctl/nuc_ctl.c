@@ -241,8 +241,8 @@ static void nuc_ctl_help_options(const nuc_ctl_option_t *options)
     for (/* void */; options->name != NULL; options++) {
         width = printf("  %s%s%s", options->name, options->value != NULL ? " " : "",
                        options->value != NULL ? options->value : "");
-        printf("%*s%s%s\n", width < NUC_HELP_WIDTH ? NUC_HELP_WIDTH - width : 1, "", options->help,
-               options->many ? "; may be repeated" : "");
+        printf("%*s%s%s\n", width < NUC_HELP_WIDTH ? NUC_HELP_WIDTH - width : 1, "",
+               options->help, options->many ? "; may be repeated" : "");
     }
 }
 
@@ -289,7 +289,8 @@ static int nuc_ctl_help(const char *group)
                 printf("  %s%s%s", nuc_commands[i].name,
                        nuc_commands[i].argument != NULL ? " " : "",
                        nuc_commands[i].argument != NULL ? nuc_commands[i].argument : "");
-            printf("%*s%s\n", width < NUC_HELP_WIDTH ? NUC_HELP_WIDTH - width : 1, "", nuc_commands[i].help);
+            printf("%*s%s\n", width < NUC_HELP_WIDTH ? NUC_HELP_WIDTH - width : 1, "",
+                   nuc_commands[i].help);
         }
     }
 

@@ -159,21 +159,48 @@ static void nuc_doctor_may_read(nuc_doctor_t *d, const char *path)
                    path, d->user.uid != 0 ? " and not write it" : "");
 }
 
+/* Who may write a directory above may put another one in its place, unless the sticky bit
+ * forbids. */
+static int nuc_doctor_may_replace(nuc_doctor_t *d, char dir[NUC_PATH_MAX], int above)
+{
+    struct stat st;
+    char why[NUC_PATH_MAX];
+
+    return nuc_nginx_may(d->sys, &d->user, dir, W_OK, why) &&
+           (!above || d->sys->stat(d->sys, dir, &st) == -1 || !(st.st_mode & S_ISVTX));
+}
+
 static void nuc_doctor_may_not_make(nuc_doctor_t *d, const char *path)
 {
-    char dir[NUC_PATH_MAX], why[NUC_PATH_MAX], hint[2 * NUC_PATH_MAX];
+    int above;
+    char *real;
+    char dir[NUC_PATH_MAX], hint[2 * NUC_PATH_MAX];
 
-    nuc_doctor_parent(path, dir);
+    real = realpath(path, NULL);
 
-    if (nuc_nginx_may(d->sys, &d->user, dir, W_OK, why)) {
-        snprintf(hint, sizeof(hint), "let another user own %s, with mode 755 or 750",
-                 dir);
-        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
-                       "nginx's user %s may replace what lies in %s", d->user.name, dir);
-    } else {
-        nuc_doctor_say(d, NUC_DOCTOR_OK, "", "nginx's user %s may not write to %s",
-                       d->user.name, dir);
+    if (real == NULL) {
+        return;
     }
+
+    for (above = 0; strrchr(real, '/') != real; above++) {
+        *strrchr(real, '/') = '\0';
+        snprintf(dir, sizeof(dir), "%s", real);
+
+        if (nuc_doctor_may_replace(d, dir, above)) {
+            snprintf(hint, sizeof(hint), "let another user own %s, with mode 755 or 750",
+                     dir);
+            nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
+                           "nginx's user %s may replace what lies in %s", d->user.name,
+                           dir);
+            free(real);
+            return;
+        }
+    }
+
+    free(real);
+    nuc_doctor_say(d, NUC_DOCTOR_OK, "",
+                   "nginx's user %s may replace neither it nor a directory above it",
+                   d->user.name);
 }
 
 static void nuc_doctor_files(nuc_doctor_t *d)
@@ -307,7 +334,8 @@ static void nuc_doctor_test(nuc_doctor_t *d, const char *name, char **argv,
         nuc_doctor_err(d, NUC_DOCTOR_PROBLEM, &err, "");
     } else if (status != 0) {
         nuc_doctor_last_lines(&said, text);
-        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint, "%s -t refuses it: %s", name, text);
+        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint, "%s -t refuses it (%d): %s", path,
+                       status, text);
     } else {
         nuc_doctor_say(d, NUC_DOCTOR_OK, "", "%s -t accepts it", name);
     }

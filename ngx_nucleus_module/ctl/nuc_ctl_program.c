@@ -16,9 +16,11 @@
 static int nuc_program_in(const char *dir, size_t len, const char *name,
                           char path[NUC_PATH_MAX])
 {
+    struct stat st;
+
     return len > 0 &&
            snprintf(path, NUC_PATH_MAX, "%.*s/%s", (int) len, dir, name) < NUC_PATH_MAX &&
-           access(path, X_OK) == 0;
+           stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
 nuc_rc_t nuc_program_find(const char *name, char path[NUC_PATH_MAX], nuc_err_t *err)

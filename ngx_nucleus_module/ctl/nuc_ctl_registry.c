@@ -21,23 +21,31 @@
 
 /* ---- what the commands share */
 
-/* A registry that was changed and not published is published now. */
-int nuc_ctl_open(nuc_ctl_t *ctl)
+static int nuc_ctl_open_only(nuc_ctl_t *ctl)
 {
     nuc_err_t err;
 
     memset(&err, 0, sizeof(err));
 
-    if (nuc_registry_open(ctl->sys, ctl->path, &ctl->actor, &ctl->registry, &err) !=
-        NUC_OK) {
-        return nuc_ctl_fail(&err);
-    }
+    return nuc_registry_open(ctl->sys, ctl->path, &ctl->actor, &ctl->registry, &err) ==
+                   NUC_OK
+               ? 0
+               : nuc_ctl_fail(&err);
+}
 
-    if (nuc_registry_publish(ctl->registry, 0, &err) != NUC_OK) {
+int nuc_ctl_open(nuc_ctl_t *ctl)
+{
+    int status;
+    nuc_err_t err;
+
+    memset(&err, 0, sizeof(err));
+    status = nuc_ctl_open_only(ctl);
+
+    if (status == 0 && nuc_registry_publish(ctl->registry, 0, &err) != NUC_OK) {
         nuc_ctl_warn(&err);
     }
 
-    return 0;
+    return status;
 }
 
 int nuc_ctl_publish(nuc_ctl_t *ctl)
@@ -481,7 +489,7 @@ int nuc_ctl_snapshot(nuc_ctl_t *ctl)
 
     memset(&s, 0, sizeof(s));
     memset(&err, 0, sizeof(err));
-    status = nuc_ctl_open(ctl);
+    status = force ? nuc_ctl_open_only(ctl) : nuc_ctl_open(ctl);
 
     if (status != 0) {
         return status;

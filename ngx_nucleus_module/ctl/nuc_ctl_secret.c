@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
@@ -60,11 +61,36 @@ nuc_rc_t nuc_secret_make(nuc_secret_t *secret, nuc_err_t *err)
     return rc == NUC_OK ? nuc_secret_fill(secret, err) : rc;
 }
 
+static nuc_rc_t nuc_secret_write(const nuc_sys_t *sys, const nuc_secret_t *secret, int fd,
+                                 const char *path, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+
+    rc = nuc_sys_write_all(sys, fd, secret->text, NUC_KEY_LEN, 0, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_sys_write_all(sys, fd, "\n", 1, NUC_KEY_LEN, err);
+    }
+
+    if (rc == NUC_OK && sys->fsync(sys, fd, "ctl-key-file") == -1) {
+        rc = nuc_err_sys(err, NUC_IO, errno, "sync of \"%s\" failed", path);
+    }
+
+    return rc;
+}
+
 nuc_rc_t nuc_secret_store(const nuc_sys_t *sys, const nuc_secret_t *secret,
                           const char *path, nuc_err_t *err)
 {
     int fd;
     nuc_rc_t rc;
+    char dir[NUC_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+
+    if (snprintf(dir, sizeof(dir), "%.*s%s", slash != NULL ? (int) (slash - path + 1) : 0,
+                 path, slash == NULL ? "." : "") >= (int) sizeof(dir)) {
+        return nuc_err_set(err, NUC_TOO_LARGE, "path \"%s\" is too long", path);
+    }
 
     fd = sys->open(sys, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 
@@ -79,18 +105,14 @@ nuc_rc_t nuc_secret_store(const nuc_sys_t *sys, const nuc_secret_t *secret,
         return rc;
     }
 
-    rc = nuc_sys_write_all(sys, fd, secret->text, NUC_KEY_LEN, 0, err);
-
-    if (rc == NUC_OK) {
-        rc = nuc_sys_write_all(sys, fd, "\n", 1, NUC_KEY_LEN, err);
-    }
-
-    if (rc == NUC_OK && sys->fsync(sys, fd, "ctl-key-file") == -1) {
-        rc = nuc_err_sys(err, NUC_IO, errno, "sync of \"%s\" failed", path);
-    }
+    rc = nuc_secret_write(sys, secret, fd, path, err);
 
     if (sys->close(sys, fd) == -1 && rc == NUC_OK) {
         rc = nuc_err_sys(err, NUC_IO, errno, "close of \"%s\" failed", path);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_fs_sync_dir(sys, dir, "ctl-key-dir", err);
     }
 
     if (rc != NUC_OK) {

@@ -101,8 +101,8 @@ nuc_rc_t nuc_registry_tenants(nuc_registry_t *registry, const char *name,
 void nuc_registry_tenants_free(nuc_registry_tenants_t *list);
 
 /* All, those of a tenant (NULL: any), the one of that id (NULL: any): NUC_NOT_FOUND. */
-nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant, const uint64_t *id,
-                           nuc_registry_keys_t *list, nuc_err_t *err);
+nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant,
+                           const uint64_t *id, nuc_registry_keys_t *list, nuc_err_t *err);
 void nuc_registry_keys_free(nuc_registry_keys_t *list);
 
 /* Can it be used at "now" (seconds), or later? */

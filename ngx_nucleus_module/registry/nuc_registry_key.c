@@ -340,8 +340,8 @@ static nuc_rc_t nuc_key_none(nuc_err_t *err, const char *id)
     return NUC_NOT_FOUND;
 }
 
-nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant, const uint64_t *id,
-                           nuc_registry_keys_t *list, nuc_err_t *err)
+nuc_rc_t nuc_registry_keys(nuc_registry_t *registry, const char *tenant,
+                           const uint64_t *id, nuc_registry_keys_t *list, nuc_err_t *err)
 {
     int i, nested;
     nuc_rc_t rc;

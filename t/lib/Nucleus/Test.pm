@@ -103,6 +103,8 @@ sub module_file {
 sub worker_binary { return built($ENV{TEST_NUCLEUS_WORKER} // "$ROOT/build/nucleus-worker") }
 sub ctl_binary    { return built($ENV{TEST_NUCLEUSCTL} // "$ROOT/build/nucleusctl") }
 
+sub ctl_binary { return built($ENV{TEST_NUCLEUSCTL} // "$ROOT/build/nucleusctl") }
+
 # ---- templates
 
 my $NGINX_CONF = <<'END';
