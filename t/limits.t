@@ -36,7 +36,8 @@ my @rates = (
 my $rate_locations = join "\n", map {
     my ($kind, $unit, $rate, $burst) = @$_;
     "location = /rate/$kind/$unit { nucleus auto; nucleus_tenant $kind-$unit;
-                                    nucleus_limit $kind rate=$rate$unit/s burst=$burst; }"
+                                    nucleus_limit $kind rate=$rate$unit/s burst=$burst;
+                                    add_header X-Process \$pid always; }"
 } @rates;
 
 my $t = Nucleus::Test->new(
@@ -282,7 +283,7 @@ sub client {
     my $text = '[' . join(',', @events) . ']';
     $text .= ' ' x (1024 - length $text) if $unit eq 'k';
 
-    my (@clients, %seen);
+    my (@clients, %process);
     my $accepted = 0;
     my $wrong = 0;
     my $sent = 0;
@@ -307,19 +308,20 @@ sub client {
             next;
         }
 
+        $process{ $answer->header('X-Process') // 0 } = 1;
         $accepted += $each if $answer->status == 202;
         $wrong++ if $answer->status != 202 && $answer->status != 429;
         $clients[$slot] = undef if ($answer->header('Connection') // '') eq 'close';
     }
 
-    return "$accepted $wrong " . (time - $start);
+    return join ' ', $accepted, $wrong, time - $start, keys %process;
 }
 
 sub crowd {
     my ($name, $length, $meanwhile, $tolerance, @who) = @_;
 
     my $until = time + $length;
-    my @pipes;
+    my (@pipes, %process);
 
     for my $who (@who) {
         my $pid = open(my $pipe, '-|') // die "fork failed: $!\n";
@@ -337,12 +339,15 @@ sub crowd {
 
     for my $who (@who) {
         my ($kind, $unit, $rate, $burst) = @$who;
-        my ($accepted, $wrong, $took) = split ' ', readline shift @pipes;
+        my ($accepted, $wrong, $took, @seen) = split ' ', readline shift @pipes;
+        @process{@seen} = ();
         my $exact = $rate * $took + $burst;
-        cmp_ok($accepted, '<=', $exact, sprintf '%s, %s %s: never more than rate and burst, %d', $name, $kind, $unit, $exact);
+        cmp_ok($accepted, '<=', $exact, sprintf '%s, %s %s: %d of rate and burst, %d', $name, $kind, $unit, $accepted, $exact);
         cmp_ok($accepted, '>=', $exact * (1 - $tolerance), "$name, $kind $unit: nor less, but for a little");
         is($wrong, 0, "$name, $kind $unit: nothing but 202 and 429");
     }
+
+    cmp_ok(scalar keys %process, '>', 2, scalar(keys %process) . ' processes took part');
 }
 
 crowd("$seconds s with a reload", $seconds, sub { sleep $seconds / 2; $t->reload }, 0.02, @rates);
@@ -362,6 +367,7 @@ crowd('kills', 4, sub {
                 my @now = $t->nginx_workers;
                 return @now == 4 && join(' ', @now) ne join(' ', @workers);
             });
+            sleep 0.1;    # or hardly any answer gets through
         }
     }, 0.5, $rates[0], $rates[4]);
 
