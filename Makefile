@@ -36,11 +36,12 @@ sources = $(shell . ./$(SRC)/sources; echo $$$(1))
 CORE := $(call sources,nuc_core)
 FORMATS := $(call sources,nuc_formats)
 QUEUE := $(call sources,nuc_queue) $(call sources,nuc_queue_worker)
-REGISTRY := $(call sources,nuc_registry)
+REGISTRY := $(call sources,nuc_registry) $(call sources,nuc_registry_store)
 SINK := $(call sources,nuc_sink)
 WORKER := $(call sources,nuc_worker)
+CTL := $(call sources,nuc_ctl)
 
-LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(REGISTRY) $(SINK) $(WORKER)
+LIB_SRCS := $(CORE) $(FORMATS) $(QUEUE) $(REGISTRY) $(SINK) $(WORKER) $(CTL)
 LIB_OBJS := $(LIB_SRCS:%.c=$(B)/obj/%.o)
 NUC_FILES := $(wildcard $(SRC)/*/nuc_*.[ch] t/unit/*.[ch] t/fuzz/*.[ch] tools/*.c)
 
@@ -55,8 +56,8 @@ REPLAYS := $(FUZZ_SUBJECTS:%=$(B)/fuzz/replay_%)
 FUZZ_LIB_OBJS := $(B)/fuzz/fuzz.o $(B)/fuzz/memfs.o $(B)/unit/json_oracle.o
 
 NUC_CFLAGS := -std=gnu11 $(OPT) $(WARN) $(SAN) -D_GNU_SOURCE -pthread -fno-common -MMD -MP \
-	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/registry -I$(SRC)/sink -I$(SRC)/worker $(CFLAGS)
-NUC_LIBS := -lcrypto -lpthread
+	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/registry -I$(SRC)/sink -I$(SRC)/worker -I$(SRC)/ctl $(CFLAGS)
+NUC_LIBS := -lcrypto -lpthread -Wl,--push-state,--as-needed -lsqlite3 -Wl,--pop-state
 
 # V=1 shows the commands
 Q := $(if $(V),,@)
@@ -74,9 +75,9 @@ deps = $(if $(filter no,$(DEPS)),true,tools/deps)
 
 # ---- build
 
-## all: the module and the worker
+## all: the module, the worker and nucleusctl
 .PHONY: all
-all: module worker
+all: module worker ctl
 
 $(B)/obj/%.o: $(SRC)/%.c
 	@mkdir -p $(@D)
@@ -91,6 +92,12 @@ $(B)/libnucleus.a: $(LIB_OBJS)
 .PHONY: worker
 worker: $(B)/nucleus-worker
 $(B)/nucleus-worker: $(B)/obj/worker/nuc_worker_main.o $(B)/libnucleus.a
+	$(call say,link,$@)
+	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS)
+
+.PHONY: ctl
+ctl: $(B)/nucleusctl
+$(B)/nucleusctl: $(B)/obj/ctl/nuc_ctl_main.o $(B)/libnucleus.a
 	$(call say,link,$@)
 	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS)
 
@@ -193,6 +200,7 @@ FORCE:
 run: export PORT := $(PORT)
 run: export NUCLEUS_NGINX = $(NGINX)
 run: export NUCLEUS_WORKER = $(B)/nucleus-worker
+run: export NUCLEUSCTL = $(B)/nucleusctl
 run:
 	@$(deps) run
 	@$(MAKE) -j$(JOBS) all
@@ -209,6 +217,7 @@ deps:
 export TEST_NGINX_BINARY = $(NGINX)
 export TEST_NGINX_MODULE = $(abspath $(MODULE))
 export TEST_NUCLEUS_WORKER = $(abspath $(B))/nucleus-worker
+export TEST_NUCLEUSCTL = $(abspath $(B))/nucleusctl
 PROVE = $(if $(CORPORA),CORPORA='$(abspath $(CORPORA))') prove --timer -It/lib
 
 ## test: build and run all tests (CORPORA=DIR: with the public test data)
@@ -259,7 +268,7 @@ UBSAN := -fsanitize=undefined -fno-sanitize-recover=all
 SANITIZED = $(MAKE) DEPS=no NGINX_BUILD=yes OPT='-O1 -g' test
 
 # those without threads have nothing to find
-TSAN_TESTS = $(filter-out $(addprefix $(B)/unit/test_,conf core format_json json json_differential record),$(UNIT_TESTS))
+TSAN_TESTS = $(filter-out $(addprefix $(B)/unit/test_,conf core credentials format_json generation json json_differential key record snapshot),$(UNIT_TESTS))
 .PHONY: tsan tsan-prove
 ## tsan: the tests of queue, sink and worker with the thread sanitizer
 tsan:
@@ -330,13 +339,13 @@ check:
 	@$(MAKE) -j$(JOBS) warnings
 	tools/check-layers
 	tools/check-exports $(MODULE)
-	@tools/check-globals $(filter-out $(B)/obj/worker/%,$(LIB_OBJS))
+	@tools/check-globals $(filter-out $(B)/obj/worker/% $(B)/obj/ctl/%,$(LIB_OBJS))
 	$(call say,cppcheck,$(SRC))
 	$(Q)cppcheck -q -j$(JOBS) --std=c11 --enable=warning,performance,portability --inline-suppr \
 		--error-exitcode=1 -D_GNU_SOURCE $(CHECK_INCLUDES) $(wildcard $(SRC)/*/*.c)
 	$(call say,format,$(SRC) t/unit)
 	$(Q)clang-format --dry-run -Werror $(NUC_FILES)
-	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker
+	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker $(B)/nucleusctl
 	@for script in $(filter-out %.c,$(wildcard tools/*)) .ci/run; do \
 		case "$$(head -n 1 $$script)" in \
 		*perl*) perl -c $$script ;; \
@@ -347,7 +356,7 @@ check:
 
 # what two compilers and clang's analyzer say of each file; nginx's handlers have parameters that
 # not all of them use
-CHECK_INCLUDES := $(addprefix -I$(SRC)/,core formats queue registry sink worker http) \
+CHECK_INCLUDES := $(addprefix -I$(SRC)/,core formats queue registry sink worker ctl http) \
 	$(addprefix -I$(B)/nginx/,src/core src/event src/event/modules src/os/unix src/http \
 		src/http/modules src/http/v2 src/http/v3 src/event/quic objs)
 CHECK_FLAGS := -std=gnu11 -O2 $(WARN) -D_GNU_SOURCE -pthread -fno-common

@@ -99,15 +99,75 @@ accepted('a queue that no location uses', location => '', auth => '');
 
 # ---- closed by default
 
-refused('no nucleus_auth', qr/no "nucleus_auth" is defined for the "nucleus" directive/, auth => '');
-refused('nucleus_auth key', qr/"key" in "nucleus_auth"/, auth => 'nucleus_auth key;');
+refused('no nucleus_auth', qr/no "nucleus_registry" is defined for the "nucleus" directive/, auth => '');
+refused('nucleus_auth key', qr/no "nucleus_registry" is defined/, auth => 'nucleus_auth key;');
 refused('nucleus_auth signature', qr/"signature" in "nucleus_auth"/, auth => 'nucleus_auth signature;');
 refused('nucleus_auth key signature', qr/in "nucleus_auth"/, auth => 'nucleus_auth key signature;');
 refused('nucleus_auth on', qr/"on" in "nucleus_auth"/, auth => 'nucleus_auth on;');
 refused('nucleus_auth off off', qr/"nucleus_auth"/, auth => 'nucleus_auth off off;');
 refused('nucleus_auth without a word', qr/number of arguments in "nucleus_auth"/, auth => 'nucleus_auth;');
-refused('nucleus_auth off in a neighbour only', qr/no "nucleus_auth" is defined/, auth => '',
+refused('nucleus_auth off in a neighbour only', qr/no "nucleus_registry" is defined/, auth => '',
     location => 'location /a { nucleus auto; nucleus_auth off; } location /b { nucleus auto; }');
+
+# ---- the registry
+
+my $registry = Nucleus::Registry->new($t);
+my $snapshot = $registry->snapshot;
+my %keys = (auth => '', http => "nucleus_registry $snapshot;");
+
+accepted('keys', %keys);
+accepted('keys, said', %keys, auth => 'nucleus_auth key;');
+accepted('max_age', %keys, http => "nucleus_registry $snapshot max_age=1d;");
+accepted('all of a location with keys', %keys,
+    location => 'location / { nucleus auto; nucleus_auth_argument key; nucleus_require_tls off; nucleus_stream $arg_s; }');
+
+refused('two registries', qr/"nucleus_registry" directive is duplicate/, %keys,
+    http => "nucleus_registry $snapshot; nucleus_registry $snapshot;");
+refused('nucleus_registry in a server', qr/"nucleus_registry" directive is not allowed here/, %keys,
+    location => 'nucleus_registry x;');
+refused("nucleus_registry with $_", qr/invalid parameter "\Q$_\E"/, %keys, http => "nucleus_registry $snapshot $_;")
+    for qw(max_age=0 max_age=x max_age= age=1);
+refused('max_age twice', qr/duplicate parameter/, %keys, http => "nucleus_registry $snapshot max_age=1h max_age=2h;");
+refused('no snapshot', qr/nucleus registry ".*\/none" is not there; "nucleusctl init" makes it/, %keys,
+    http => 'nucleus_registry %%DIR%%/none;');
+refused('a tenant beside keys', qr/"nucleus_tenant" is defined for the "nucleus" directive/, %keys,
+    location => 'location / { nucleus auto; nucleus_tenant a; }');
+refused("nucleus_auth_argument $_", qr/invalid name .* in "nucleus_auth_argument"/, %keys,
+    location => "location / { nucleus auto; nucleus_auth_argument $_; }") for qw(a=b a%20 a&b "");
+refused('two nucleus_auth_argument', qr/"nucleus_auth_argument" directive is duplicate/, %keys,
+    location => 'location / { nucleus auto; nucleus_auth_argument a; nucleus_auth_argument b; }');
+refused('nucleus_require_tls maybe', qr/"maybe" in "nucleus_require_tls"/, %keys,
+    location => 'location / { nucleus auto; nucleus_require_tls maybe; }');
+
+{
+    my $bytes = $t->read_file($snapshot);
+    my $broken = $t->write_file('broken.snapshot', substr($bytes, 0, -1));
+    refused('a snapshot that was cut off', qr/nucleus registry .*broken\.snapshot/, %keys, http => "nucleus_registry $broken;");
+
+    my $writable = $t->write_file('writable.snapshot', $bytes);
+    chmod 0664, $writable;
+    refused('a snapshot that others may write', qr/may be written by others than its owner/, %keys,
+        http => "nucleus_registry $writable;");
+}
+
+# ---- who is open to whom
+
+sub warns {
+    my ($name, $expected, %part) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $t->write_confs(nginx => conf(%part));
+    my ($status, $out) = $t->nginx_test;
+    my $warned = $out =~ /\[warn\].*"nucleus" in \S*nginx\.conf:\d+ takes events from whoever reaches (\S+): its "nucleus_auth" is "off"/;
+    is($status, 0, "$name: accepted") or diag($out);
+    is($warned ? $1 : '', $expected, $name);
+}
+
+warns('loopback', '');
+warns('everywhere', '0.0.0.0:' . $t->port2, auth => 'nucleus_auth off; listen %%PORT2%%;');
+warns('a socket', '', auth => 'nucleus_auth off; listen unix:%%DIR%%/socket;');
+warns('everywhere, with keys', '', %keys, auth => 'listen %%PORT2%%;');
 
 # ---- the queue
 
@@ -142,10 +202,10 @@ refused('nucleus and health', qr/"nucleus_health" directive is incompatible/,
 refused('health and nucleus', qr/"nucleus" directive is incompatible/,
     location => 'location / { nucleus_health live; nucleus auto; }');
 
-for my $name (qw(nucleus_auth nucleus_stream nucleus_tenant nucleus_max_event_size nucleus_max_events
+for my $name (qw(nucleus_auth nucleus_require_tls nucleus_stream nucleus_tenant nucleus_max_event_size nucleus_max_events
     nucleus_max_event_depth))
 {
-    my $value = $name eq 'nucleus_auth' ? 'off' : $name =~ /max/ ? '10' : 'a';
+    my $value = $name =~ /auth|tls/ ? 'off' : $name =~ /max/ ? '10' : 'a';
     refused("two $name", qr/"$name" directive is duplicate/,
         location => "location / { nucleus auto; $name $value; $name $value; }");
 }

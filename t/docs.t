@@ -292,6 +292,8 @@ my ($status, $out) = $t->run([ qw(openssl req -x509 -newkey rsa:2048 -nodes -day
 is($status, 0, 'a certificate for the examples') or diag($out);
 $t->write_file('etc/nucleus/agents-ca.pem', $t->read_file('etc/ssl/events.pem'));
 
+Nucleus::Registry->new($t, "$dir/var/lib/nucleus");
+
 my %tried = (nginx => 0, worker => 0);
 
 for my $file (@md) {

@@ -40,11 +40,18 @@ $nginx = "user root;\n$nginx" if $t->is_root;
 
 my $dir = $t->dir;
 File::Path::make_path("$dir/run", "$dir/modules");
+my $key = Nucleus::Registry->new($t, "$dir/run")->key;
 symlink Nucleus::Test::module_file(), "$dir/modules/ngx_http_nucleus_module.so";
 
 $t->{store} = "$dir/run/store";
 $t->write_confs(nginx => $nginx, worker => example('quickstart-worker.conf'));
 ok($t->start, 'nginx and nucleus-worker start');
+
+sub post_event {
+    my ($body, %opt) = @_;
+
+    return $t->post('/events', $body, %opt, headers => [ @{ $key->{bearer} }, @{ $opt{headers} // [] } ]);
+}
 
 # ---- three ways to send
 
@@ -62,7 +69,7 @@ for my $way (@way) {
     my ($name, $type, $count, $body) = @$way;
 
     my $sent = time;
-    my $r = $t->post('/events', $body, type => $type);
+    my $r = post_event($body, type => $type);
     next if !$t->is_receipt($r, $count, "$name: a receipt");
 
     push @rids, @{ $r->json->{ids} };
@@ -92,7 +99,7 @@ is($event->{content_type}, 'application/json', 'content_type');
 is($event->{data_sha256}, sha256_hex('{"id":"object","n":1}'), 'data_sha256');
 like($event->{request_id}, qr/^[0-9a-f]{32}$/, 'request_id');
 ok(length $event->{node}, 'node');
-ok(!exists $event->{key_id}, 'no key_id where there are no keys');
+is($event->{key_id}, $key->{id}, 'key_id');
 unlike($event->{line}, qr/127\.0\.0\.1/, 'no address of the client');
 
 like($event->{received}, qr/^\d{4}-\d\d-\d\dT(\d\d):\d\d:\d\d\.\d{6}Z$/, 'received: UTC, µs');
@@ -122,7 +129,7 @@ my @verbatim = (
 
 for my $case (@verbatim) {
     my ($name, $data) = @$case;
-    $t->is_receipt($t->post('/events', " $data\n"), 1, "$name: taken");
+    $t->is_receipt(post_event(" $data\n"), 1, "$name: taken");
 }
 
 @events = $t->wait_events(@rids + @verbatim);
@@ -140,19 +147,19 @@ for my $case (@verbatim) {
 
 # ---- identity
 
-$t->is_receipt(my $first = $t->post('/events', '{"id":"same"}'), 1);
-$t->is_receipt(my $other = $t->post('/events', '{"id":"other"}'), 1);
+$t->is_receipt(my $first = post_event('{"id":"same"}'), 1);
+$t->is_receipt(my $other = post_event('{"id":"other"}'), 1);
 isnt($first->json->{ids}[0], $other->json->{ids}[0], 'another id, another record');
 
 my @key = (headers => [ 'Idempotency-Key' => 'k-1' ]);
-$t->is_receipt(my $keyed = $t->post('/events', '[{"a":1},{"a":1}]', @key), 2);
+$t->is_receipt(my $keyed = post_event('[{"a":1},{"a":1}]', @key), 2);
 isnt($keyed->json->{ids}[0], $keyed->json->{ids}[1], 'Idempotency-Key: one record an index');
 
-$t->is_receipt(my $none = $t->post('/events', '{"a":1}'), 1);
+$t->is_receipt(my $none = post_event('{"a":1}'), 1);
 like($none->json->{ids}[0], qr/^[0-9a-f]{8}-[0-9a-f]{4}-7/, 'neither: a UUID of version 7');
 
 $t->is_receipt(
-    $t->post('/events', '{"id":"\\u0061\\"\\\\b\\u00e9"}',
+    post_event('{"id":"\\u0061\\"\\\\b\\u00e9"}',
         headers => [ traceparent => '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' ]),
     1, 'an id with escapes'
 );
@@ -169,7 +176,7 @@ my $count = @events;
 is($t->stop('nginx'), 0, 'nginx ends');
 is($t->stop('worker'), 0, 'nucleus-worker ends');
 ok($t->start, 'both start again');
-$t->is_receipt($t->post('/events', '{"id":"again"}'), 1);
+$t->is_receipt(post_event('{"id":"again"}'), 1);
 @events = $t->wait_events($count + 1);
 is(scalar @events, $count + 1, 'the second run goes on where the first stopped');
 is($t->get('/health')->status, 200, '/health');

@@ -278,6 +278,13 @@ nuc_rc_t nuc_budget_take(nuc_budget_t *budget, nuc_account_t **account, nuc_str_
     return NUC_OK;
 }
 
+size_t nuc_budget_used(nuc_budget_t *budget, nuc_str_t tenant)
+{
+    const nuc_account_t *a = nuc_budget_find_tenant(budget, tenant);
+
+    return a != NULL ? a->used : 0;
+}
+
 void nuc_budget_give(nuc_budget_t *budget, nuc_account_t *a, size_t size)
 {
     nuc_account_t *tenant = a->tenant;

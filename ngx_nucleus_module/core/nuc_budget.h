@@ -77,6 +77,9 @@ void nuc_budget_free(nuc_budget_t *budget);
 nuc_rc_t nuc_budget_take(nuc_budget_t *budget, nuc_account_t **account, nuc_str_t tenant,
                          uint64_t address, size_t size, size_t instead);
 
+/* Bytes that the tenant holds. */
+size_t nuc_budget_used(nuc_budget_t *budget, nuc_str_t tenant);
+
 /* Return some of what was reserved.  The account is gone when it holds nothing more. */
 void nuc_budget_give(nuc_budget_t *budget, nuc_account_t *account, size_t size);
 

@@ -112,6 +112,58 @@ static const ngx_http_nucleus_problem_type_t  ngx_http_nucleus_types[] = {
       "the events may or may not be stored, under these ids; to be sure, send "
       "them again with the same ids or the same Idempotency-Key" },
 
+    { 403, "tls-required", "TLS is required",
+      "a key is taken over TLS only; one that was sent without it is known to "
+      "others now and should be revoked" },
+
+    { 401, "missing-credentials", "Credentials are missing",
+      "an API key is needed, as Authorization: Bearer, as Basic with its id "
+      "and its secret, or as X-API-Key" },
+
+    { 401, "unsupported-scheme", "Unsupported authentication scheme",
+      "Authorization must be Bearer, Basic, or the API key alone" },
+
+    { 401, "malformed-credentials", "Malformed credentials",
+      "what was sent is not an API key: it begins with nuc_ and has 66 "
+      "characters" },
+
+    { 401, "damaged-key", "Damaged API key",
+      "the API key does not match its own checksum: a character is missing or "
+      "mistyped" },
+
+    { 401, "mismatched-key", "Mismatched API key",
+      "the user of Basic is not the id of the API key" },
+
+    { 401, "invalid-credentials", "Invalid credentials",
+      "there is no such API key" },
+
+    { 401, "unknown-certificate", "Unknown certificate",
+      "the client's certificate stands for no API key" },
+
+    { 401, "key-expired", "API key has expired",
+      "the time of this API key is over" },
+
+    { 401, "key-not-yet-valid", "API key is not valid yet",
+      "the time of this API key has not begun" },
+
+    { 403, "key-revoked", "API key is revoked",
+      "this API key was revoked" },
+
+    { 403, "tenant-disabled", "Tenant is disabled",
+      "the tenant of this API key is disabled" },
+
+    { 403, "insufficient-scope", "Insufficient scope",
+      "this API key may not be used to send events" },
+
+    { 403, "address-not-allowed", "Address is not allowed",
+      "this API key may not be used from this address" },
+
+    { 403, "stream-not-allowed", "Stream is not allowed",
+      "this API key may not be used for this stream" },
+
+    { 503, "registry-failed", "Registry has failed",
+      "nothing was stored; send the request again later" },
+
     { 429, "rate-limited", "Too many requests, events or bytes", NULL },
 
     { 413, "batch-too-large", "Batch is larger than its limit lets through",
@@ -189,6 +241,20 @@ ngx_http_nucleus_refuse(ngx_http_request_t *r,
                    "nucleus refuses: %s", ngx_http_nucleus_types[code].name);
 
     return ngx_http_nucleus_types[code].status;
+}
+
+
+ngx_uint_t
+ngx_http_nucleus_problem_status(ngx_http_nucleus_problem_e code)
+{
+    return ngx_http_nucleus_types[code].status;
+}
+
+
+const char *
+ngx_http_nucleus_problem_name(ngx_http_nucleus_problem_e code)
+{
+    return ngx_http_nucleus_types[code].name;
 }
 
 
@@ -270,20 +336,11 @@ ngx_http_nucleus_header_filter(ngx_http_request_t *r)
         return ngx_http_next_header_filter(r);
     }
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_nucleus_module);
+    /* there is none where nginx has refused before anything of ours was called */
 
+    ctx = ngx_http_nucleus_get_ctx(r);
     if (ctx == NULL) {
-
-        /* refused by nginx before our handler was called */
-
-        ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_nucleus_ctx_t));
-        if (ctx == NULL) {
-            return NGX_ERROR;
-        }
-
-        ctx->request = r;
-
-        ngx_http_set_ctx(r, ctx, ngx_http_nucleus_module);
+        return NGX_ERROR;
     }
 
     b = ngx_http_nucleus_create_problem(r, ctx);
@@ -556,7 +613,6 @@ ngx_http_nucleus_send_receipt(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, const char *durability)
 {
     ngx_buf_t  *b;
-    ngx_str_t   value;
 
     b = ngx_create_temp_buf(r->pool, sizeof("{\"accepted\":,}" CRLF) - 1
                                      + NGX_SIZE_T_LEN
@@ -569,10 +625,11 @@ ngx_http_nucleus_send_receipt(ngx_http_request_t *r,
     b->last = ngx_http_nucleus_write_ids(ctx, b->last);
     b->last = ngx_cpymem(b->last, "}" CRLF, sizeof("}" CRLF) - 1);
 
-    value.data = (u_char *) durability;
-    value.len = ngx_strlen(durability);
+    ctx->durability.data = (u_char *) durability;
+    ctx->durability.len = ngx_strlen(durability);
 
-    if (ngx_http_nucleus_add_header(r, "Nucleus-Durability", &value) != NGX_OK
+    if (ngx_http_nucleus_add_header(r, "Nucleus-Durability", &ctx->durability)
+            != NGX_OK
         || ngx_http_nucleus_add_limit_headers(r, ctx) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;

@@ -286,13 +286,13 @@ ngx_http_nucleus_grow_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         return NGX_OK;
     }
 
-    if (size > ngx_http_nucleus_max_body()) {
+    if (size > ngx_http_nucleus_max_body(ctx)) {
         return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BODY_TOO_LARGE, 0);
     }
 
     capacity = ngx_max(size, 2 * ctx->capacity);
     capacity = ngx_max(capacity, NGX_HTTP_NUCLEUS_BODY_START);
-    capacity = ngx_min(capacity, ngx_http_nucleus_max_body());
+    capacity = ngx_min(capacity, ngx_http_nucleus_max_body(ctx));
 
     length = r->headers_in.content_length_n;
 

@@ -27,17 +27,43 @@ ngx_http_nucleus_init_budget(size_t max)
 }
 
 
+/* more is refused to a request that is alone, too */
+
+size_t
+ngx_http_nucleus_max_body(ngx_http_nucleus_ctx_t *ctx)
+{
+    size_t  most;
+
+    most = nuc_budget_most(&ngx_http_nucleus_process.budget);
+
+    if (ctx->auth && ctx->auth->max_inflight) {
+        most = ngx_min(most, ctx->auth->max_inflight);
+    }
+
+    return most;
+}
+
+
 /* the request holds it until it releases it, or hands it over to a ticket */
 
 ngx_int_t
 ngx_http_nucleus_reserve(ngx_http_nucleus_ctx_t *ctx, size_t size,
     size_t instead)
 {
-    nuc_rc_t  rc;
+    nuc_rc_t   rc;
+    nuc_str_t  tenant;
+
+    tenant = ngx_http_nucleus_str(&ctx->tenant);
+
+    if (ctx->auth && ctx->auth->max_inflight
+        && nuc_budget_used(&ngx_http_nucleus_process.budget, tenant) + size
+           > ctx->auth->max_inflight + instead)
+    {
+        return NGX_BUSY;
+    }
 
     rc = nuc_budget_take(&ngx_http_nucleus_process.budget, &ctx->account,
-                         ngx_http_nucleus_str(&ctx->tenant),
-                         ngx_http_nucleus_address(ctx->request->connection),
+                         tenant, ngx_http_nucleus_address(ctx->request->connection),
                          size, instead);
 
     if (rc == NUC_OK) {

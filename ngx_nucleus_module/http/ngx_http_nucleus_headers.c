@@ -229,6 +229,10 @@ ngx_http_nucleus_check_names(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (nlcf->auth) {
+        return NGX_OK;
+    }
+
     rc = ngx_http_nucleus_get_name(r, nlcf->tenant, "default", &ctx->tenant);
 
     if (rc == NGX_DECLINED) {

@@ -160,7 +160,7 @@ ngx_http_nucleus_set_buckets(ngx_http_request_t *r,
 
     ngx_http_nucleus_set_parties(r, ctx, zone, parties);
 
-    n = nlcf->limits ? nlcf->limits->nelts : 0;
+    n = nlcf->applied ? nlcf->applied->nelts : 0;
 
     for (kind = 0; kind < NGX_HTTP_NUCLEUS_KINDS; kind++) {
         n += parties[kind].own ? NUC_UNIT_COUNT : 0;
@@ -177,9 +177,9 @@ ngx_http_nucleus_set_buckets(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    for (i = 0; nlcf->limits && i < nlcf->limits->nelts; i++) {
+    for (i = 0; nlcf->applied && i < nlcf->applied->nelts; i++) {
 
-        limit = (ngx_http_nucleus_limit_t *) nlcf->limits->elts + i;
+        limit = (ngx_http_nucleus_limit_t *) nlcf->applied->elts + i;
         party = &parties[limit->kind];
 
         if (party->known
@@ -208,10 +208,26 @@ ngx_http_nucleus_set_parties(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
     ngx_http_nucleus_party_t *parties)
 {
-    nuc_bucket_table_t  *table;
+    nuc_bucket_table_t       *table;
+    ngx_http_nucleus_auth_t  *auth;
 
     ngx_memzero(parties,
                 NGX_HTTP_NUCLEUS_KINDS * sizeof(ngx_http_nucleus_party_t));
+
+    auth = ctx->auth;
+
+    if (auth) {
+        parties[NGX_HTTP_NUCLEUS_KEY].known = 1;
+        parties[NGX_HTTP_NUCLEUS_KEY].name = auth->lineage;
+
+        if (auth->key_limited) {
+            parties[NGX_HTTP_NUCLEUS_KEY].own = auth->key_limits;
+        }
+
+        if (auth->tenant_limited) {
+            parties[NGX_HTTP_NUCLEUS_TENANT].own = auth->tenant_limits;
+        }
+    }
 
     table = ngx_http_nucleus_get_table(zone, NGX_HTTP_NUCLEUS_TENANT);
 

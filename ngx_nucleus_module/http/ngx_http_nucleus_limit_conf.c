@@ -17,6 +17,10 @@
 #define NGX_HTTP_NUCLEUS_MIN_ZONE   (64 * 1024)
 #define NGX_HTTP_NUCLEUS_MIN_PAGES  8
 
+/* requests a second of a key, and at once */
+#define NGX_HTTP_NUCLEUS_DEFAULT_RATE   100
+#define NGX_HTTP_NUCLEUS_DEFAULT_BURST  50
+
 
 /*
  * Addresses are many and anybody's: they have a table of their own, so that
@@ -314,6 +318,58 @@ ngx_http_nucleus_add_limit(ngx_conf_t *cf, ngx_http_nucleus_loc_conf_t *nlcf,
     nmcf->limited = 1;
 
     return ngx_http_nucleus_set_policy(cf->pool, added);
+}
+
+
+/* where nothing is said, a key has a limit; one that the registry gives wins */
+
+ngx_int_t
+ngx_http_nucleus_apply_limits(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *nlcf)
+{
+    ngx_http_nucleus_limit_t  *limit;
+
+    if (nlcf->auth) {
+
+        /* for the limits of the registry, and for failures */
+
+        nmcf->limited = 1;
+    }
+
+    if (nlcf->limits != NGX_CONF_UNSET_PTR) {
+        nlcf->applied = nlcf->limits;
+        return NGX_OK;
+    }
+
+    if (!nlcf->auth) {
+        return NGX_OK;
+    }
+
+    if (nmcf->default_limits == NULL) {
+        nmcf->default_limits = ngx_array_create(cf->pool, 1,
+                                            sizeof(ngx_http_nucleus_limit_t));
+        if (nmcf->default_limits == NULL) {
+            return NGX_ERROR;
+        }
+
+        limit = ngx_array_push(nmcf->default_limits);
+        if (limit == NULL) {
+            return NGX_ERROR;
+        }
+
+        limit->kind = NGX_HTTP_NUCLEUS_KEY;
+        limit->unit = NUC_UNIT_REQUESTS;
+        limit->value.rate = NGX_HTTP_NUCLEUS_DEFAULT_RATE;
+        limit->value.burst = NGX_HTTP_NUCLEUS_DEFAULT_BURST;
+
+        if (ngx_http_nucleus_set_policy(cf->pool, limit) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    nlcf->applied = nmcf->default_limits;
+
+    return NGX_OK;
 }
 
 

@@ -30,6 +30,15 @@ static void ngx_http_nucleus_inherit(ngx_http_core_loc_conf_t *clcf,
 static char *ngx_http_nucleus_check_location(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *conf);
 
+static char *ngx_http_nucleus_note_open(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *conf);
+static void ngx_http_nucleus_warn_of_open(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_core_main_conf_t *cmcf);
+static ngx_str_t *ngx_http_nucleus_public_address(
+    ngx_http_core_main_conf_t *cmcf, ngx_http_core_srv_conf_t *server);
+static ngx_uint_t ngx_http_nucleus_serves(ngx_http_conf_addr_t *addr,
+    ngx_http_core_srv_conf_t *server);
+
 static char *ngx_http_nucleus(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_nucleus_health(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -37,6 +46,8 @@ static char *ngx_http_nucleus_location(ngx_conf_t *cf,
     ngx_http_nucleus_loc_conf_t *nlcf, ngx_http_handler_pt handler);
 static char *ngx_http_nucleus_auth(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_nucleus_auth_argument(ngx_conf_t *cf,
+    ngx_command_t *cmd, void *conf);
 static char *ngx_http_nucleus_name(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_nucleus_check_inflight(ngx_conf_t *cf, void *post,
@@ -52,6 +63,8 @@ static char *ngx_http_nucleus_queue_option(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_str_t *value);
 
 static ngx_int_t ngx_http_nucleus_init(ngx_conf_t *cf);
+static ngx_int_t ngx_http_nucleus_add_handler(ngx_http_core_main_conf_t *cmcf,
+    ngx_http_phases phase, ngx_http_handler_pt handler);
 
 
 static ngx_conf_enum_t  ngx_http_nucleus_formats[] = {
@@ -112,6 +125,13 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
       0,
       NULL },
 
+    { ngx_string("nucleus_registry"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_1MORE,
+      ngx_http_nucleus_registry,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("nucleus_max_inflight"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
       ngx_conf_set_off_slot,
@@ -124,6 +144,20 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
       ngx_http_nucleus_auth,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
+      NULL },
+
+    { ngx_string("nucleus_auth_argument"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_http_nucleus_auth_argument,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("nucleus_require_tls"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_nucleus_loc_conf_t, require_tls),
       NULL },
 
     { ngx_string("nucleus_stream"),
@@ -180,7 +214,7 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
 
 
 static ngx_http_module_t  ngx_http_nucleus_module_ctx = {
-    NULL,                                  /* preconfiguration */
+    ngx_http_nucleus_add_variables,        /* preconfiguration */
     ngx_http_nucleus_init,                 /* postconfiguration */
 
     ngx_http_nucleus_create_main_conf,     /* create main configuration */
@@ -225,10 +259,20 @@ ngx_http_nucleus_create_main_conf(ngx_conf_t *cf)
      *
      *     nmcf->path = NULL;
      *     nmcf->zone = NULL;
+     *     nmcf->default_limits = NULL;
      *     nmcf->used = 0;
      *     nmcf->limited = 0;
      *     nmcf->failed = 0;
+     *     nmcf->registry = { 0, NULL };
+     *     nmcf->registry_max_age = 0;
      */
+
+    if (ngx_array_init(&nmcf->open, cf->pool, 1,
+                       sizeof(ngx_http_nucleus_open_t))
+        != NGX_OK)
+    {
+        return NULL;
+    }
 
     nmcf->max_size = NGX_CONF_UNSET;
     nmcf->min_free = NGX_CONF_UNSET;
@@ -281,11 +325,14 @@ ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
      *
      *     nlcf->file = NULL;
      *     nlcf->line = 0;
+     *     nlcf->auth_argument = { 0, NULL };
+     *     nlcf->applied = NULL;
      */
 
     nlcf->enable = NGX_CONF_UNSET;
     nlcf->health = NGX_CONF_UNSET_UINT;
     nlcf->auth = NGX_CONF_UNSET;
+    nlcf->require_tls = NGX_CONF_UNSET;
     nlcf->stream = NGX_CONF_UNSET_PTR;
     nlcf->tenant = NGX_CONF_UNSET_PTR;
     nlcf->max_event_size = NGX_CONF_UNSET;
@@ -314,7 +361,8 @@ ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_init_value(conf->enable, 0);
     ngx_conf_init_uint_value(conf->health, NGX_HTTP_NUCLEUS_HEALTH_OFF);
 
-    ngx_conf_merge_value(conf->auth, prev->auth, -1);
+    ngx_conf_merge_value(conf->auth, prev->auth, 1);
+    ngx_conf_merge_value(conf->require_tls, prev->require_tls, 1);
     ngx_conf_merge_ptr_value(conf->stream, prev->stream, NULL);
     ngx_conf_merge_ptr_value(conf->tenant, prev->tenant, NULL);
 
@@ -323,7 +371,7 @@ ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->max_events, prev->max_events, 1000);
     ngx_conf_merge_value(conf->max_depth, prev->max_depth, 64);
 
-    ngx_conf_merge_ptr_value(conf->limits, prev->limits, NULL);
+    ngx_conf_merge_ptr_value(conf->limits, prev->limits, NGX_CONF_UNSET_PTR);
 
     return ngx_http_nucleus_check_location(cf, nmcf, conf);
 }
@@ -349,6 +397,10 @@ ngx_http_nucleus_inherit(ngx_http_core_loc_conf_t *clcf,
     conf->health = prev->health;
     conf->file = prev->file;
     conf->line = prev->line;
+
+    if (conf->auth_argument.len == 0) {
+        conf->auth_argument = prev->auth_argument;
+    }
 
     if (!clcf->lmt_excpt || clcf->handler) {
         return;
@@ -380,16 +432,135 @@ ngx_http_nucleus_check_location(ngx_conf_t *cf,
         return NGX_CONF_ERROR;
     }
 
-    if (conf->enable && conf->auth == -1) {
+    if (!conf->enable) {
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_http_nucleus_apply_limits(cf, nmcf, conf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (!conf->auth) {
+        return ngx_http_nucleus_note_open(cf, nmcf, conf);
+    }
+
+    if (nmcf->registry.len == 0) {
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "no \"nucleus_auth\" is defined for "
-                      "the \"nucleus\" directive in %s:%ui: without keys, "
-                      "which do not exist yet, it must be \"off\"",
+                      "no \"nucleus_registry\" is defined for "
+                      "the \"nucleus\" directive in %s:%ui, whose "
+                      "\"nucleus_auth\" is not \"off\"",
                       conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
 
+    if (conf->tenant) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"nucleus_tenant\" is defined for "
+                      "the \"nucleus\" directive in %s:%ui, where the key "
+                      "decides about the tenant: \"nucleus_auth\" is not "
+                      "\"off\"", conf->file, conf->line);
+        return NGX_CONF_ERROR;
+    }
+
     return NGX_CONF_OK;
+}
+
+
+/* who can reach it is known when all is read */
+
+static char *
+ngx_http_nucleus_note_open(ngx_conf_t *cf, ngx_http_nucleus_main_conf_t *nmcf,
+    ngx_http_nucleus_loc_conf_t *conf)
+{
+    ngx_http_nucleus_open_t  *open;
+
+    open = ngx_array_push(&nmcf->open);
+    if (open == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    open->server = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+    open->file = conf->file;
+    open->line = conf->line;
+
+    return NGX_CONF_OK;
+}
+
+
+static void
+ngx_http_nucleus_warn_of_open(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_core_main_conf_t *cmcf)
+{
+    ngx_str_t                *address;
+    ngx_uint_t                i;
+    ngx_http_nucleus_open_t  *open;
+
+    open = nmcf->open.elts;
+
+    for (i = 0; i < nmcf->open.nelts; i++) {
+
+        address = ngx_http_nucleus_public_address(cmcf, open[i].server);
+
+        if (address) {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "\"nucleus\" in %s:%ui takes events from whoever "
+                          "reaches %V: its \"nucleus_auth\" is \"off\"",
+                          open[i].file, open[i].line, address);
+        }
+    }
+}
+
+
+/* where others than this machine reach the server, or NULL */
+
+static ngx_str_t *
+ngx_http_nucleus_public_address(ngx_http_core_main_conf_t *cmcf,
+    ngx_http_core_srv_conf_t *server)
+{
+    ngx_uint_t             p, a;
+    ngx_http_conf_port_t  *port;
+    ngx_http_conf_addr_t  *addr;
+
+    if (cmcf->ports == NULL) {
+        return NULL;
+    }
+
+    port = cmcf->ports->elts;
+
+    for (p = 0; p < cmcf->ports->nelts; p++) {
+
+        addr = port[p].addrs.elts;
+
+        for (a = 0; a < port[p].addrs.nelts; a++) {
+
+            if (ngx_http_nucleus_serves(&addr[a], server)
+                && !ngx_http_nucleus_is_loopback(addr[a].opt.sockaddr))
+            {
+                return &addr[a].opt.addr_text;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_uint_t
+ngx_http_nucleus_serves(ngx_http_conf_addr_t *addr,
+    ngx_http_core_srv_conf_t *server)
+{
+    ngx_uint_t                  i;
+    ngx_http_core_srv_conf_t  **servers;
+
+    servers = addr->servers.elts;
+
+    for (i = 0; i < addr->servers.nelts; i++) {
+        if (servers[i] == server) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -493,16 +664,59 @@ ngx_http_nucleus_auth(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (cf->args->nelts != 2 || ngx_strcmp(value[1].data, "off") != 0) {
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        nlcf->auth = 0;
+        return NGX_CONF_OK;
+    }
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "key") == 0) {
+        nlcf->auth = 1;
+        return NGX_CONF_OK;
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid value \"%V\" in \"nucleus_auth\" "
+                       "directive, it must be \"off\" or \"key\": "
+                       "signatures do not exist yet",
+                       &value[cf->args->nelts - 1]);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_nucleus_auth_argument(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_nucleus_loc_conf_t *nlcf = conf;
+
+    u_char      ch;
+    ngx_str_t  *value;
+    ngx_uint_t  i;
+
+    if (nlcf->auth_argument.len) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (i = 0; i < value[1].len; i++) {
+        ch = ngx_tolower(value[1].data[i]);
+
+        if ((ch < 'a' || ch > 'z') && (ch < '0' || ch > '9')
+            && ch != '-' && ch != '_')
+        {
+            break;
+        }
+    }
+
+    if (i == 0 || i < value[1].len) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid value \"%V\" in \"nucleus_auth\" "
-                           "directive, it must be \"off\": keys and "
-                           "signatures do not exist yet",
-                           &value[cf->args->nelts - 1]);
+                           "invalid name \"%V\" in "
+                           "\"nucleus_auth_argument\" directive", &value[1]);
         return NGX_CONF_ERROR;
     }
 
-    nlcf->auth = 0;
+    nlcf->auth_argument = value[1];
 
     return NGX_CONF_OK;
 }
@@ -767,6 +981,7 @@ invalid:
 static ngx_int_t
 ngx_http_nucleus_init(ngx_conf_t *cf)
 {
+    ngx_http_core_main_conf_t     *cmcf;
     ngx_http_nucleus_main_conf_t  *nmcf;
 
     nmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_nucleus_module);
@@ -775,9 +990,44 @@ ngx_http_nucleus_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    ngx_http_nucleus_warn_of_open(cf, nmcf, cmcf);
+
+    if (nmcf->registry.len) {
+
+        if (ngx_http_nucleus_check_registry(cf, nmcf) != NGX_OK
+            || ngx_http_nucleus_add_handler(cmcf, NGX_HTTP_ACCESS_PHASE,
+                                            ngx_http_nucleus_access_handler)
+               != NGX_OK
+            || ngx_http_nucleus_add_handler(cmcf, NGX_HTTP_REWRITE_PHASE,
+                                            ngx_http_nucleus_rewrite_handler)
+               != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
     if (nmcf->limited && ngx_http_nucleus_add_zone(cf, nmcf) != NGX_OK) {
         return NGX_ERROR;
     }
 
     return ngx_http_nucleus_filter_init(cf);
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_add_handler(ngx_http_core_main_conf_t *cmcf,
+    ngx_http_phases phase, ngx_http_handler_pt handler)
+{
+    ngx_http_handler_pt  *h;
+
+    h = ngx_array_push(&cmcf->phases[phase].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = handler;
+
+    return NGX_OK;
 }

@@ -18,11 +18,15 @@
 #include "nuc_buf.h"
 #include "nuc_err.h"
 #include "nuc_format.h"
+#include "nuc_generation.h"
+#include "nuc_last_used.h"
+#include "nuc_name.h"
 #include "nuc_queue.h"
 #include "nuc_record.h"
 #include "nuc_rid.h"
 #include "nuc_snapshot.h"
 #include "nuc_uuid.h"
+#include "nuc_watch.h"
 
 
 #define NGX_HTTP_NUCLEUS_HEALTH_OFF    0
@@ -44,6 +48,15 @@
 #define NGX_HTTP_NUCLEUS_RANDOM        1024
 
 
+/* takes events without a key */
+
+typedef struct {
+    ngx_http_core_srv_conf_t      *server;
+    u_char                        *file;
+    ngx_uint_t                     line;
+} ngx_http_nucleus_open_t;
+
+
 typedef struct {
     ngx_path_t                    *path;          /* of nucleus_queue */
     off_t                          max_size;
@@ -53,7 +66,13 @@ typedef struct {
     off_t                          max_inflight;
     size_t                         zone_size;
     ngx_shm_zone_t                *zone;          /* NULL: no limits */
+    ngx_array_t                   *default_limits;
     ngx_int_t                      request_id;    /* index of $request_id */
+    ngx_str_t                      registry;      /* the snapshot's file */
+    time_t                         registry_max_age;
+    u_char                        *registry_file; /* where it was said */
+    ngx_uint_t                     registry_line;
+    ngx_array_t                    open;          /* locations without keys */
     unsigned                       used:1;        /* some location is ours */
     unsigned                       limited:1;     /* some location may be */
     unsigned                       failed:1;      /* path can't be trusted */
@@ -63,13 +82,16 @@ typedef struct {
 typedef struct {
     ngx_flag_t                     enable;        /* nucleus */
     ngx_uint_t                     health;
-    ngx_flag_t                     auth;          /* 0: off, -1: not said */
+    ngx_flag_t                     auth;          /* a key is asked for */
+    ngx_str_t                      auth_argument; /* len 0: not in the query */
+    ngx_flag_t                     require_tls;
     ngx_http_complex_value_t      *stream;
     ngx_http_complex_value_t      *tenant;
     off_t                          max_event_size;
     ngx_int_t                      max_events;
     ngx_int_t                      max_depth;
     ngx_array_t                   *limits;        /* ngx_http_nucleus_limit_t */
+    ngx_array_t                   *applied;       /* these, or the default */
 
     u_char                        *file;          /* where nucleus was said */
     ngx_uint_t                     line;
@@ -111,6 +133,38 @@ typedef struct {
 } ngx_http_nucleus_queue_t;
 
 
+/* places for keys that were used; a power of two */
+#define NGX_HTTP_NUCLEUS_USES          4096
+
+/* one that is not current is there until its last ticket is back */
+
+typedef struct ngx_http_nucleus_generation_s  ngx_http_nucleus_generation_t;
+
+struct ngx_http_nucleus_generation_s {
+    nuc_snapshot_file_t           *file;
+    ngx_uint_t                     tickets;       /* submitted under it */
+    ngx_http_nucleus_generation_t *newer;
+};
+
+
+typedef struct {
+    ngx_str_t                      name;
+    time_t                         max_age;       /* 0: any */
+    nuc_key_hasher_t              *hasher;
+    nuc_reader_lock_t              lock;
+    nuc_watch_t                   *watch;
+    ngx_connection_t              *connection;    /* of the watch */
+    ngx_http_nucleus_generation_t *current;       /* NULL: none */
+    ngx_http_nucleus_generation_t *oldest;
+    ngx_event_t                    age;           /* when max_age is over */
+
+    const char                    *uses_dir;
+    nuc_last_used_t               *uses;          /* not handed over yet */
+    ngx_uint_t                     nuses;
+    ngx_event_t                    hand_over;
+} ngx_http_nucleus_registry_t;
+
+
 /*
  * freed by no request: the queue may hold it longer than the request lives;
  * so does its timer where nobody waits for the answer
@@ -129,6 +183,7 @@ struct ngx_http_nucleus_ticket_s {
     nuc_account_t                 *account;       /* of the budget */
     size_t                         size;          /* bytes reserved there */
     ngx_http_nucleus_queue_t      *queue;
+    ngx_http_nucleus_generation_t *generation;    /* NULL: without keys */
     ngx_http_nucleus_ticket_t     *next;          /* of all */
 };
 
@@ -140,6 +195,8 @@ typedef struct {
 
     ngx_http_nucleus_ticket_t     *tickets;       /* all */
     ngx_http_nucleus_ticket_t     *free;
+
+    ngx_http_nucleus_registry_t    registry;
 
     nuc_budget_t                   budget;        /* of max_inflight */
     ngx_msec_t                     timeout;
@@ -158,7 +215,8 @@ typedef struct {
 
 
 typedef enum {
-    NGX_HTTP_NUCLEUS_EMPTY_BODY = 0,
+    NGX_HTTP_NUCLEUS_NO_PROBLEM = -1,
+    NGX_HTTP_NUCLEUS_EMPTY_BODY,
     NGX_HTTP_NUCLEUS_INVALID_JSON,
     NGX_HTTP_NUCLEUS_NOT_AN_OBJECT,
     NGX_HTTP_NUCLEUS_TOO_DEEP,
@@ -177,6 +235,22 @@ typedef enum {
     NGX_HTTP_NUCLEUS_QUEUE_FAILED,
     NGX_HTTP_NUCLEUS_BUSY,
     NGX_HTTP_NUCLEUS_OUTCOME_UNKNOWN,
+    NGX_HTTP_NUCLEUS_TLS_REQUIRED,
+    NGX_HTTP_NUCLEUS_MISSING_CREDENTIALS,
+    NGX_HTTP_NUCLEUS_UNSUPPORTED_SCHEME,
+    NGX_HTTP_NUCLEUS_MALFORMED_CREDENTIALS,
+    NGX_HTTP_NUCLEUS_DAMAGED_KEY,
+    NGX_HTTP_NUCLEUS_MISMATCHED_KEY,
+    NGX_HTTP_NUCLEUS_INVALID_CREDENTIALS,
+    NGX_HTTP_NUCLEUS_UNKNOWN_CERTIFICATE,
+    NGX_HTTP_NUCLEUS_KEY_EXPIRED,
+    NGX_HTTP_NUCLEUS_KEY_NOT_YET_VALID,
+    NGX_HTTP_NUCLEUS_KEY_REVOKED,
+    NGX_HTTP_NUCLEUS_TENANT_DISABLED,
+    NGX_HTTP_NUCLEUS_INSUFFICIENT_SCOPE,
+    NGX_HTTP_NUCLEUS_ADDRESS_NOT_ALLOWED,
+    NGX_HTTP_NUCLEUS_STREAM_NOT_ALLOWED,
+    NGX_HTTP_NUCLEUS_REGISTRY_FAILED,
     NGX_HTTP_NUCLEUS_RATE_LIMITED,
     NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE
 } ngx_http_nucleus_problem_e;
@@ -194,8 +268,29 @@ typedef struct {
 } ngx_http_nucleus_problem_t;
 
 
+/* what is known of who sends; nothing here points into a snapshot */
+
+typedef struct {
+    ngx_http_nucleus_problem_e     code;          /* NO_PROBLEM: let in */
+    uint64_t                       generation;
+    uint64_t                       id;
+    uint64_t                       lineage;
+    u_char                         digest[NUC_KEY_DIGEST_LEN];
+    ngx_str_t                      tenant;        /* len 0: not known */
+    u_char                         tenant_name[NUC_NAME_MAX];
+    u_char                         key_id[NUC_KEY_ID_LEN + 1];
+    nuc_limit_t                    key_limits[NUC_UNIT_COUNT];
+    nuc_limit_t                    tenant_limits[NUC_UNIT_COUNT];
+    size_t                         max_inflight;  /* bytes, 0: no quota */
+    unsigned                       by_certificate:1;
+    unsigned                       key_limited:1; /* by the registry */
+    unsigned                       tenant_limited:1;
+} ngx_http_nucleus_auth_t;
+
+
 typedef struct {
     ngx_http_request_t            *request;
+    ngx_http_nucleus_auth_t       *auth;          /* NULL: not asked yet */
     ngx_http_nucleus_ticket_t     *ticket;        /* while it waits */
     ngx_http_nucleus_problem_t    *problem;       /* why it is refused */
 
@@ -204,6 +299,7 @@ typedef struct {
     ngx_str_t                      tenant;
     ngx_str_t                      key;           /* Idempotency-Key */
     ngx_str_t                      traceparent;
+    ngx_str_t                      durability;    /* of what is acknowledged */
 
     ngx_str_t                      body;
     size_t                         capacity;      /* 0: body is not ours */
@@ -221,18 +317,48 @@ typedef struct {
     ngx_buf_t                     *answer;        /* instead of nginx's own */
 
     unsigned                       consumed:1;    /* body is here alone */
+    unsigned                       let_in:1;      /* into this location */
     unsigned                       measured:1;    /* its bytes are taken */
 } ngx_http_nucleus_ctx_t;
 
 
 #define ngx_http_nucleus_str(s)   ((nuc_str_t) { (s)->data, (s)->len })
 
-/* more is refused to a request that is alone, too */
-#define ngx_http_nucleus_max_body()                                           \
-    nuc_budget_most(&ngx_http_nucleus_process.budget)
+/* ngx_http_nucleus_registry.c */
 
+char *ngx_http_nucleus_registry(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_http_nucleus_check_registry(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf);
+ngx_int_t ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
+    ngx_http_nucleus_main_conf_t *nmcf);
+void ngx_http_nucleus_exit_registry(void);
+void ngx_http_nucleus_note_use(uint64_t id);
+nuc_snapshot_t *ngx_http_nucleus_snapshot(void);
+ngx_uint_t ngx_http_nucleus_registry_is_ready(void);
+ngx_http_nucleus_generation_t *ngx_http_nucleus_hold_generation(void);
+void ngx_http_nucleus_release_generation(ngx_http_nucleus_generation_t *ng);
+
+/* ngx_http_nucleus_auth.c */
+
+ngx_int_t ngx_http_nucleus_access_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_nucleus_rewrite_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_nucleus_authenticate(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+ngx_int_t ngx_http_nucleus_authenticate_again(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+ngx_int_t ngx_http_nucleus_check_stream(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+ngx_http_nucleus_auth_t *ngx_http_nucleus_get_auth(ngx_http_request_t *r);
+ngx_uint_t ngx_http_nucleus_is_loopback(struct sockaddr *sa);
+
+/* ngx_http_nucleus_variables.c */
+
+ngx_int_t ngx_http_nucleus_add_variables(ngx_conf_t *cf);
 
 /* ngx_http_nucleus_request.c */
+
+ngx_http_nucleus_ctx_t *ngx_http_nucleus_get_ctx(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_nucleus_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_health_handler(ngx_http_request_t *r);
@@ -259,6 +385,7 @@ void ngx_http_nucleus_give_body_back(ngx_http_request_t *r,
 /* ngx_http_nucleus_budget.c */
 
 void ngx_http_nucleus_init_budget(size_t max);
+size_t ngx_http_nucleus_max_body(ngx_http_nucleus_ctx_t *ctx);
 uint64_t ngx_http_nucleus_address(ngx_connection_t *c);
 ngx_int_t ngx_http_nucleus_reserve(ngx_http_nucleus_ctx_t *ctx, size_t size,
     size_t instead);
@@ -291,6 +418,8 @@ char *ngx_http_nucleus_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_nucleus_check_zone(ngx_conf_t *cf, void *post, void *data);
 ngx_int_t ngx_http_nucleus_add_limit(ngx_conf_t *cf,
     ngx_http_nucleus_loc_conf_t *nlcf, ngx_http_nucleus_limit_t *limit);
+ngx_int_t ngx_http_nucleus_apply_limits(ngx_conf_t *cf,
+    ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *nlcf);
 ngx_int_t ngx_http_nucleus_add_zone(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf);
 nuc_bucket_table_t *ngx_http_nucleus_get_table(ngx_shm_zone_t *zone,
@@ -304,6 +433,8 @@ ngx_int_t ngx_http_nucleus_refuse_fault(ngx_http_request_t *r,
     nuc_format_fault_t *fault);
 ngx_int_t ngx_http_nucleus_add_header(ngx_http_request_t *r,
     const char *name, ngx_str_t *value);
+ngx_uint_t ngx_http_nucleus_problem_status(ngx_http_nucleus_problem_e code);
+const char *ngx_http_nucleus_problem_name(ngx_http_nucleus_problem_e code);
 size_t ngx_http_nucleus_receipt_size(ngx_http_nucleus_ctx_t *ctx);
 ngx_int_t ngx_http_nucleus_send_receipt(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, const char *durability);

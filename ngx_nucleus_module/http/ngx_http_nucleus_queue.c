@@ -92,7 +92,15 @@ ngx_http_nucleus_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    return ngx_http_nucleus_init_queues(cycle, nmcf);
+    if (ngx_http_nucleus_init_queues(cycle, nmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (nmcf->registry.len == 0) {
+        return NGX_OK;
+    }
+
+    return ngx_http_nucleus_init_registry(cycle, nmcf);
 }
 
 
@@ -250,6 +258,10 @@ ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
         nt = np->tickets;
         np->tickets = nt->next;
         ngx_free(nt);
+    }
+
+    if (np->registry.name.len) {
+        ngx_http_nucleus_exit_registry();
     }
 
     if (np->hasher) {
@@ -434,6 +446,8 @@ ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
 
     ngx_http_nucleus_hand_over(ctx, nt, size);
 
+    nt->generation = ngx_http_nucleus_hold_generation();
+
     nt->queue = nq;
 
     ctx->ticket = nt;
@@ -497,13 +511,14 @@ ngx_http_nucleus_kick_handler(ngx_event_t *ev)
 static void
 ngx_http_nucleus_wake_handler(ngx_event_t *ev)
 {
-    nuc_rc_t                    rc;
-    unsigned                    retry_after;
-    nuc_ticket_t               *ticket, *next;
-    ngx_connection_t           *c;
-    ngx_http_nucleus_ctx_t     *ctx;
-    ngx_http_nucleus_queue_t   *nq;
-    ngx_http_nucleus_ticket_t  *nt;
+    nuc_rc_t                        rc;
+    unsigned                        retry_after;
+    nuc_ticket_t                   *ticket, *next;
+    ngx_connection_t               *c;
+    ngx_http_nucleus_ctx_t         *ctx;
+    ngx_http_nucleus_queue_t       *nq;
+    ngx_http_nucleus_ticket_t      *nt;
+    ngx_http_nucleus_generation_t  *ng;
 
     c = ev->data;
     nq = c->data;
@@ -527,17 +542,18 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
             ngx_del_timer(&nt->timer);
         }
 
+        ng = nt->generation;
+
         nuc_budget_give(&ngx_http_nucleus_process.budget, nt->account,
                         nt->size);
         ngx_http_nucleus_free_ticket(nt);
 
-        if (ctx == NULL) {
-            continue;
+        if (ctx) {
+            ctx->ticket = NULL;
+            ngx_http_nucleus_finish(ctx, nq, rc);
         }
 
-        ctx->ticket = NULL;
-
-        ngx_http_nucleus_finish(ctx, nq, rc);
+        ngx_http_nucleus_release_generation(ng);
     }
 
     if (ngx_handle_read_event(ev, 0) != NGX_OK) {

@@ -25,8 +25,6 @@
 
 
 static ngx_int_t ngx_http_nucleus_start(ngx_http_request_t *r);
-static ngx_int_t ngx_http_nucleus_create_ctx(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t **ctxp);
 static void ngx_http_nucleus_cleanup(void *data);
 static ngx_int_t ngx_http_nucleus_check_room(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
@@ -84,14 +82,16 @@ ngx_http_nucleus_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_http_nucleus_start(ngx_http_request_t *r)
 {
-    ngx_int_t                rc;
-    ngx_http_nucleus_ctx_t  *ctx;
+    ngx_int_t                     rc;
+    ngx_http_nucleus_ctx_t       *ctx;
+    ngx_http_nucleus_loc_conf_t  *nlcf;
 
     if (r->method != NGX_HTTP_POST) {
         return NGX_HTTP_NOT_ALLOWED;
     }
 
-    if (ngx_http_nucleus_create_ctx(r, &ctx) != NGX_OK) {
+    ctx = ngx_http_nucleus_get_ctx(r);
+    if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -101,7 +101,23 @@ ngx_http_nucleus_start(ngx_http_request_t *r)
         return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_INCOMPLETE_BODY, 0);
     }
 
+    nlcf = ngx_http_get_module_loc_conf(r, ngx_http_nucleus_module);
+
+    /* "satisfy any" and subrequests come here without a key */
+
+    if (nlcf->auth) {
+        rc = ngx_http_nucleus_authenticate(r, ctx);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
     rc = ngx_http_nucleus_check_headers(r, ctx);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    rc = ngx_http_nucleus_check_stream(r, ctx);
     if (rc != NGX_OK) {
         return rc;
     }
@@ -115,16 +131,27 @@ ngx_http_nucleus_start(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
-ngx_http_nucleus_create_ctx(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t **ctxp)
+/* NULL: no memory.  After an internal redirect it is another one */
+
+ngx_http_nucleus_ctx_t *
+ngx_http_nucleus_get_ctx(ngx_http_request_t *r)
 {
-    ngx_http_cleanup_t      *cln;
-    ngx_http_nucleus_ctx_t  *ctx;
+    ngx_http_cleanup_t      *cln, *old;
+    ngx_http_nucleus_ctx_t  *ctx, *before;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_nucleus_module);
+
+    if (ctx) {
+        return ctx;
+    }
+
+    /* a list of the main request, for its subrequests too */
+
+    old = r->main->cleanup;
 
     cln = ngx_http_cleanup_add(r, sizeof(ngx_http_nucleus_ctx_t));
     if (cln == NULL) {
-        return NGX_ERROR;
+        return NULL;
     }
 
     ctx = cln->data;
@@ -137,9 +164,21 @@ ngx_http_nucleus_create_ctx(ngx_http_request_t *r,
 
     ngx_http_set_ctx(r, ctx, ngx_http_nucleus_module);
 
-    *ctxp = ctx;
+    for ( /* void */ ; old; old = old->next) {
 
-    return NGX_OK;
+        if (old->handler != ngx_http_nucleus_cleanup) {
+            continue;
+        }
+
+        before = old->data;
+
+        if (before->request == r) {
+            ctx->auth = before->auth;
+            break;
+        }
+    }
+
+    return ctx;
 }
 
 
@@ -168,7 +207,7 @@ ngx_http_nucleus_check_room(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 
     length = r->headers_in.content_length_n;
 
-    if (length > (off_t) ngx_http_nucleus_max_body()) {
+    if (length > (off_t) ngx_http_nucleus_max_body(ctx)) {
         return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BODY_TOO_LARGE, 0);
     }
 
@@ -247,6 +286,10 @@ ngx_http_nucleus_process_body(ngx_http_request_t *r,
 
     if (rc == NGX_OK) {
         rc = ngx_http_nucleus_parse(r, ctx);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_nucleus_authenticate_again(r, ctx);
     }
 
     if (rc == NGX_OK) {
@@ -349,7 +392,7 @@ ngx_http_nucleus_enqueue(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 
     receipt = (ctx->count > 1) ? ngx_http_nucleus_receipt_size(ctx) : 0;
 
-    if (size + receipt > ngx_http_nucleus_max_body()) {
+    if (size + receipt > ngx_http_nucleus_max_body(ctx)) {
         return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BODY_TOO_LARGE, 0);
     }
 
@@ -427,7 +470,7 @@ ngx_http_nucleus_make_records(ngx_http_request_t *r,
 
         *size += nuc_record_encoded_len(rec);
 
-        if (*size > ngx_http_nucleus_max_body()) {
+        if (*size > ngx_http_nucleus_max_body(ctx)) {
 
             /* refused, however many more there are */
 
@@ -455,6 +498,11 @@ ngx_http_nucleus_set_attributes(ngx_http_request_t *r,
                                                             &ctx->traceparent);
     common->attr[NUC_ATTR_CONTENT_TYPE] = nuc_str(ctx->format->media_type);
     common->attr[NUC_ATTR_REQUEST_ID] = ngx_http_nucleus_request_id(r);
+
+    if (ctx->auth) {
+        common->attr[NUC_ATTR_KEY_ID].data = ctx->auth->key_id;
+        common->attr[NUC_ATTR_KEY_ID].len = NUC_KEY_ID_LEN;
+    }
 }
 
 
@@ -592,7 +640,6 @@ ngx_http_nucleus_health_handler(ngx_http_request_t *r)
     ngx_int_t                     status;
     ngx_str_t                     text;
     ngx_uint_t                    i;
-    ngx_http_nucleus_ctx_t       *ctx;
     ngx_http_nucleus_queue_t     *nq;
     ngx_http_nucleus_loc_conf_t  *nlcf;
 
@@ -600,7 +647,7 @@ ngx_http_nucleus_health_handler(ngx_http_request_t *r)
         return NGX_HTTP_NOT_ALLOWED;
     }
 
-    if (ngx_http_nucleus_create_ctx(r, &ctx) != NGX_OK) {
+    if (ngx_http_nucleus_get_ctx(r) == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -614,6 +661,10 @@ ngx_http_nucleus_health_handler(ngx_http_request_t *r)
     if (nlcf->health == NGX_HTTP_NUCLEUS_HEALTH_LIVE) {
         ngx_str_set(&text, "{\"status\":\"live\"}" CRLF);
         return ngx_http_nucleus_send_health(r, &text);
+    }
+
+    if (!ngx_http_nucleus_registry_is_ready()) {
+        return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_REGISTRY_FAILED, 1);
     }
 
     for (i = 0; i < NGX_HTTP_NUCLEUS_QUEUES; i++) {

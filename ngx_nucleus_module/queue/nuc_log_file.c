@@ -125,7 +125,8 @@ nuc_rc_t nuc_segment_header_decode(const uint8_t in[NUC_SEGMENT_HEADER_LEN],
                                    nuc_segment_header_t *header)
 {
     if (memcmp(in, nuc_segment_magic, 8) != 0 || memcmp(in + 8, writer->b, 16) != 0 ||
-        nuc_le64(in + 24) != first || nuc_le32(in + 60) != nuc_crc32c(0, in, 60)) {
+        nuc_le64(in + 24) != first || nuc_le64(in + 40) > first ||
+        nuc_le32(in + 60) != nuc_crc32c(0, in, 60)) {
         return NUC_CORRUPT;
     }
 

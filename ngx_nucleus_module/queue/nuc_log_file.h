@@ -92,7 +92,8 @@ nuc_log_head_t *nuc_head_map(const nuc_sys_t *sys, const char *dir,
 void nuc_segment_header_encode(const nuc_segment_header_t *header,
                                uint8_t out[NUC_SEGMENT_HEADER_LEN]);
 
-/* NUC_CORRUPT unless it is the header of that writer's segment "first". */
+/* NUC_CORRUPT unless it is the header of that writer's segment "first", which the one
+ * before ends at or before. */
 nuc_rc_t nuc_segment_header_decode(const uint8_t in[NUC_SEGMENT_HEADER_LEN],
                                    const nuc_uuid_t *writer, uint64_t first,
                                    nuc_segment_header_t *header);

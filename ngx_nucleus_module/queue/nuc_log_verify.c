@@ -5,13 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nuc_log_holder.h"
 #include "nuc_log_index.h"
 #include "nuc_log_list.h"
 #include "nuc_log_scan.h"
 #include "nuc_log_tail.h"
 
-#define NUC_VERIFY_LOCKS       "/proc/locks"
-#define NUC_VERIFY_LOCKS_MAX   (1u << 20) /* bytes */
 #define NUC_VERIFY_PROGRESS    (8u << 20) /* bytes between two reports */
 #define NUC_VERIFY_QUARANTINES "quarantine"
 #define NUC_VERIFY_KEEPER      "keeper.lock"
@@ -73,65 +72,6 @@ static void nuc_verify_found(nuc_verify_t *v, nuc_verify_finding_t *finding)
     }
 
     v->report->found(v->report->ctx, finding);
-}
-
-/* Who is alive?  Trying a lock would take it: the list of the system's locks tells, too.
- */
-
-static nuc_rc_t nuc_verify_read_locks(nuc_verify_t *v, nuc_err_t *err)
-{
-    int fd;
-    size_t got;
-    nuc_rc_t rc;
-    uint8_t *room;
-
-    fd = v->sys->open(v->sys, NUC_VERIFY_LOCKS, O_RDONLY, 0);
-    if (fd == -1) {
-        return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", NUC_VERIFY_LOCKS);
-    }
-
-    room = nuc_buf_reserve(&v->locks, NUC_VERIFY_LOCKS_MAX + 1);
-
-    if (room == NULL) {
-        rc = nuc_err_set(err, NUC_NOMEM, "no memory for the list of locks");
-    } else {
-        rc = nuc_sys_read_all(v->sys, fd, room, NUC_VERIFY_LOCKS_MAX, 0, &got, err);
-    }
-
-    v->sys->close(v->sys, fd);
-
-    if (rc == NUC_OK) {
-        v->locks.len = got;
-        v->locks.data[got] = '\0';
-    }
-
-    return rc;
-}
-
-/* "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF" */
-static long nuc_verify_holder(const nuc_verify_t *v, const struct stat *st)
-{
-    static const char lock[] = "FLOCK  ADVISORY  WRITE ";
-    long pid;
-    char *end;
-    const char *line, *inode;
-
-    line = strstr((const char *) v->locks.data, lock);
-
-    while (line != NULL) {
-        line += sizeof(lock) - 1;
-        pid = strtol(line, &end, 10);
-        inode = strchr(end, ':');
-        inode = inode == NULL ? NULL : strchr(inode + 1, ':');
-
-        if (inode != NULL && strtoull(inode + 1, NULL, 10) == st->st_ino) {
-            return pid > 0 ? pid : 1;
-        }
-
-        line = strstr(line, lock);
-    }
-
-    return 0;
 }
 
 /* One segment. */
@@ -467,7 +407,7 @@ static nuc_rc_t nuc_verify_writer(nuc_verify_t *v, const nuc_uuid_t *id, nuc_err
     }
 
     if (v->sys->stat(v->sys, path, &st) == 0) {
-        v->pid = nuc_verify_holder(v, &st);
+        v->pid = nuc_log_holder(&v->locks, &st);
     }
 
     head = nuc_head_map(v->sys, v->path, id);
@@ -590,9 +530,7 @@ static nuc_rc_t nuc_verify_all(nuc_verify_t *v, nuc_err_t *err)
 
     for (i = 0; i < v->writers.count; i++) {
         /* anew: what began since the last look is alive */
-        nuc_buf_reset(&v->locks);
-
-        rc = nuc_verify_read_locks(v, err);
+        rc = nuc_log_read_locks(v->sys, &v->locks, err);
 
         if (rc == NUC_OK) {
             rc = nuc_verify_writer(v, &v->writers.ids[i], err);

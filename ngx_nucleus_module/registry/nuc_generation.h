@@ -1,14 +1,15 @@
 /*
- * Who uses which generation of the snapshot: so that `nucleusctl key revoke` knows when every
- * process has taken it up.
+ * Who uses which generation of the snapshot: so that `nucleusctl key revoke` knows when
+ * every process has taken it up.
  *
- * Each process that uses a snapshot holds a POSIX record lock (fcntl, F_RDLCK) of one byte in
- * FILE.readers, at the offset (generation << 22) + pid (a pid has at most 22 bits on Linux).  The
- * kernel drops it when the process ends, however it ends; nobody writes the file, so a process that
- * may only read it can say what it uses.  nucleusctl looks for locks below a generation's offset.
+ * Each process that uses a snapshot holds a POSIX record lock (fcntl, F_RDLCK) of one
+ * byte in FILE.readers, at the offset (generation << 22) + pid (a pid has at most 22 bits
+ * on Linux).  The kernel drops it when the process ends, however it ends; nobody writes
+ * the file, so a process that may only read it can say what it uses.  nucleusctl looks
+ * for locks below a generation's offset.
  *
- * A process announces generation 0 before it opens its first snapshot, and takes the lock of a new
- * generation before it lets go of the old one's: at no moment is it unseen.
+ * A process announces generation 0 before it opens its first snapshot, and takes the lock
+ * of a new generation before it lets go of the old one's: at no moment is it unseen.
  */
 
 #ifndef NUC_GENERATION_H
@@ -30,12 +31,14 @@ typedef struct {
  * descriptors of the file would drop all its locks). */
 nuc_rc_t nuc_reader_lock_open(const nuc_sys_t *sys, const char *path,
                               nuc_reader_lock_t *lock, nuc_err_t *err);
-nuc_rc_t nuc_reader_lock_move(nuc_reader_lock_t *lock, uint64_t generation, nuc_err_t *err);
+nuc_rc_t nuc_reader_lock_move(nuc_reader_lock_t *lock, uint64_t generation,
+                              nuc_err_t *err);
 void nuc_reader_lock_close(const nuc_sys_t *sys, nuc_reader_lock_t *lock);
 
 /* ---- nucleusctl */
 
-/* Processes that use a generation before "generation": their number, the first "max" pids. */
+/* Processes that use a generation before "generation": their number, the first "max"
+ * pids. */
 nuc_rc_t nuc_readers_behind(int fd, uint64_t generation, pid_t *pids, size_t max,
                             size_t *count, nuc_err_t *err);
 

@@ -4,15 +4,16 @@
  *     nuc_k7f3m9q2xwtd_9hQ…43 characters…ZrA1b2C3
  *         id           secret             sum
  *
- * id      12 characters of Crockford's base32 in lower case (0-9 a-z without i l o u): 60 random
- *         bits.  Names the key everywhere: records, logs, nucleusctl.  No secret.
+ * id      12 characters of Crockford's base32 in lower case (0-9 a-z without
+ *         i l o u): 60 random bits.  Names the key everywhere: records, logs,
+ *         nucleusctl.  No secret.
  * secret  43 characters of 0-9 A-Z a-z, each drawn at random: 256 bits.
- * sum     6 characters of the same: the CRC32C of all before it, most significant first.  Tells a
- *         key that was cut off or mistyped from a wrong one, without a look at the registry, and
- *         lets scanners of repositories find keys.
+ * sum     6 characters of the same: the CRC32C of all before it, most significant
+ *         first.  Tells a key that was cut off or mistyped from a wrong one, without
+ *         a look at the registry, and lets scanners of repositories find keys.
  *
- * The registry keeps SHA-256 of the secret's 43 characters.  A random secret of 256 bits needs no
- * slow hash.
+ * The registry keeps SHA-256 of the secret's 43 characters.  A random secret of 256 bits
+ * needs no slow hash.
  */
 
 #ifndef NUC_KEY_H
@@ -42,10 +43,12 @@ typedef enum {
 /* A key as a client sent it; proves nothing yet. */
 nuc_key_fault_t nuc_key_parse(nuc_str_t text, nuc_key_t *key);
 
-/* The parts as Basic has them: "id" as user, secret and sum, or the whole key, as password. */
+/* The parts as Basic has them: "id" as user, secret and sum, or the whole key, as
+ * password. */
 nuc_key_fault_t nuc_key_parse_pair(nuc_str_t id, nuc_str_t password, nuc_key_t *key);
 
-/* A new random key as text, zero-terminated.  NUC_IO when the system has no random bytes. */
+/* A new random key as text, zero-terminated.  NUC_IO when the system has no random bytes.
+ */
 nuc_rc_t nuc_key_make(char text[NUC_KEY_LEN + 1], nuc_err_t *err);
 
 /* NUC_INVALID when "text" is no id. */
@@ -53,8 +56,8 @@ nuc_rc_t nuc_key_id_parse(nuc_str_t text, uint64_t *id);
 void nuc_key_id_text(uint64_t id, char text[NUC_KEY_ID_LEN + 1]);
 
 /*
- * SHA-256 of the secret.  "hasher" is for one thread; hashing many with one saves OpenSSL's
- * set-up of each.
+ * SHA-256 of the secret.  "hasher" is for one thread; hashing many with one saves
+ * OpenSSL's set-up of each.
  */
 typedef struct nuc_key_hasher_s nuc_key_hasher_t;
 

@@ -10,10 +10,13 @@
 #include "nomem.h"
 #include "nuc_commit.h"
 #include "nuc_format.h"
+#include "nuc_key.h"
 #include "nuc_keeper.h"
 #include "nuc_pipeline.h"
 #include "nuc_rid.h"
+#include "nuc_snapshot.h"
 #include "nuc_state.h"
+#include "nuc_watch.h"
 #include "sim.h"
 #include "tap.h"
 
@@ -311,6 +314,79 @@ static nuc_rc_t do_write(nuc_err_t *err)
     return rc;
 }
 
+static nuc_rc_t do_key(nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    nuc_key_t key;
+    nuc_key_hasher_t *hasher;
+    char text[NUC_KEY_LEN + 1];
+    uint8_t digest[NUC_KEY_DIGEST_LEN];
+
+    rc = nuc_key_hasher_create(&hasher, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_key_make(text, err);
+
+    if (rc == NUC_OK && (nuc_key_parse(nuc_str(text), &key) != NUC_KEY_GOOD ||
+                         nuc_key_digest(hasher, &key, digest) != NUC_OK)) {
+        rc = nuc_err_set(err, NUC_NOMEM, "no digest");
+    }
+
+    nuc_key_hasher_free(hasher);
+
+    return rc;
+}
+
+static nuc_rc_t do_snapshot(nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    char path[NUC_PATH_MAX];
+    nuc_buf_t out = NUC_BUF_INIT;
+    nuc_snapshot_file_t *file;
+    nuc_snapshot_entry_t entry;
+    const nuc_snapshot_tenant_t tenants[] = {{.name = NUC_STR("a")},
+                                             {.name = NUC_STR("b")}};
+    const nuc_snapshot_key_t key = {.id = 7};
+    const nuc_snapshot_content_t content = {
+        .tenants = tenants, .ntenants = 2, .keys = &key, .nkeys = 1};
+
+    nuc_path_join(path, top, "snapshot", NULL);
+    rc = nuc_snapshot_build(&content, &out, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_snapshot_save(kit_sys(), path, (nuc_str_t){out.data, out.len}, err);
+    }
+
+    nuc_buf_free(&out);
+
+    if (rc == NUC_OK) {
+        rc = nuc_snapshot_load(kit_sys(), path, &file, err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_snapshot_find(&file->snapshot, 7, &entry);
+        nuc_snapshot_unload(kit_sys(), file);
+    }
+
+    return rc;
+}
+
+static nuc_rc_t do_watch(nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    nuc_watch_t *watch;
+
+    rc = nuc_watch_start(kit_sys(), top, NULL, NULL, &watch, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_watch_stop(watch, 10000, err);
+    }
+
+    return rc;
+}
+
 static void nothing(void)
 {
 }
@@ -423,6 +499,9 @@ static const struct {
 } cases[] = {
     {"formats", do_format, nothing, 0},
     {"hasher", do_hasher, nothing, 0},
+    {"key", do_key, nothing, 0},
+    {"snapshot", do_snapshot, nothing, 0},
+    {"watch", do_watch, nothing, 0},
     {"configuration", do_conf, nothing, 0},
     {"commit", do_commit, nothing, 0},
     {"registrations", do_state, nothing, 0},

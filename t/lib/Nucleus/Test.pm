@@ -14,6 +14,7 @@ package Nucleus::Test;
 #     TEST_NGINX_BINARY    nginx in the PATH, or /usr/sbin/nginx
 #     TEST_NGINX_MODULE    modules/ngx_http_nucleus_module.so; "static" where nginx has it built in
 #     TEST_NUCLEUS_WORKER  build/nucleus-worker
+#     TEST_NUCLEUSCTL      build/nucleusctl
 #     NUCLEUS_KEEP=1       keep the temporary directory; that of a failed test is kept anyway
 #
 # Nothing sleeps for luck: whoever waits, waits for a condition, by wait_for.
@@ -35,6 +36,7 @@ use Test::More ();
 use Time::HiRes qw(time sleep);
 
 use Nucleus::Client;
+use Nucleus::Registry;
 use Nucleus::Store;
 
 use constant {
@@ -99,6 +101,7 @@ sub module_file {
 }
 
 sub worker_binary { return built($ENV{TEST_NUCLEUS_WORKER} // "$ROOT/build/nucleus-worker") }
+sub ctl_binary    { return built($ENV{TEST_NUCLEUSCTL} // "$ROOT/build/nucleusctl") }
 
 # ---- templates
 
@@ -122,11 +125,12 @@ http {
     scgi_temp_path        %%DIR%%/scgi;
     client_max_body_size  32m;
     nucleus_queue         log %%QUEUE%% %%QUEUE_OPTIONS%%;
+    %%REGISTRY%%
     %%HTTP%%
 
     server {
         listen       127.0.0.1:%%PORT%% backlog=1024;
-        nucleus_auth off;
+        %%AUTH%%
         %%SERVER%%
 
         location = /events { nucleus auto; }
@@ -153,6 +157,7 @@ END
 #     workers                  nginx processes (1)
 #     queue, state, store      directories (below the temporary one)
 #     user                     that nginx's processes run as, when the test runs as root ("root")
+#     keys                     a registry, and keys are asked for; $t->registry is a Nucleus::Registry
 #     upgradable               nginx obeys USR2 (see upgrade)
 #     module                   another file than that of the environment
 #     nginx, worker            whole templates instead of the ones above
@@ -184,6 +189,7 @@ sub new {
     $self->expect_log(qr/initgroups\(root, 0\) failed/) if $ENV{NUCLEUS_TEST_NAMESPACE};
 
     $all{ $self->{dir} } = $self;
+    $self->{registry} = Nucleus::Registry->new($self) if $opt{keys};
     $self->write_confs;
 
     return $self;
@@ -205,6 +211,7 @@ sub queue  { return $_[0]{queue} }
 sub state  { return $_[0]{state} }
 sub store  { return $_[0]{store} }
 sub is_root { return $> == 0 }
+sub registry { return $_[0]{registry} }
 
 sub fill_in {
     my ($self, $text) = @_;
@@ -221,6 +228,8 @@ sub fill_in {
         QUEUE         => $self->{queue},
         STATE         => $self->{state},
         STORE         => $self->{store},
+        AUTH          => $opt->{keys} ? '' : 'nucleus_auth off;',
+        REGISTRY      => $opt->{keys} ? 'nucleus_registry ' . $self->registry->snapshot . ';' : '',
         QUEUE_OPTIONS => $opt->{queue_options} // 'min_free=0 segment=4m',
         map { (uc $_ => $opt->{$_} // '') }
             qw(main events http server locations pipeline sink more),

@@ -1,0 +1,37 @@
+/*
+ * When each key was last used, for `nucleusctl key list`: a text file, DIR/last-used in
+ * the queue's directory, which nginx's user may write.  A line a key, in the order of the
+ * ids:
+ *
+ *     k7f3m9q2xwtd 1795280979
+ *
+ * Kept for the operator's eye, not for decisions: nothing here is synced, and what a
+ * killed process has not written yet (some seconds) is lost.
+ */
+
+#ifndef NUC_LAST_USED_H
+#define NUC_LAST_USED_H
+
+#include "nuc_err.h"
+#include "nuc_sys.h"
+
+#define NUC_LAST_USED_FILE "last-used"
+
+typedef struct {
+    uint64_t id;      /* of the key, as nuc_key.h has it */
+    uint64_t seconds; /* since 1970 */
+} nuc_last_used_t;
+
+/*
+ * Writes what is newer in "uses" (in any order, an id more than once too) into
+ * the file in "dir".  Processes take turns by a lock on DIR/last-used.lock; NUC_BUSY when
+ * another holds it: try again later.  A line that cannot be read is left out.
+ */
+nuc_rc_t nuc_last_used_merge(const nuc_sys_t *sys, const char *dir,
+                             const nuc_last_used_t *uses, size_t count, nuc_err_t *err);
+
+/* All of the file, sorted by id, for the caller to free; no file: none. */
+nuc_rc_t nuc_last_used_read(const nuc_sys_t *sys, const char *dir, nuc_last_used_t **uses,
+                            size_t *count, nuc_err_t *err);
+
+#endif /* NUC_LAST_USED_H */
