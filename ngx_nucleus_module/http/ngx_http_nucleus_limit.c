@@ -71,9 +71,13 @@ static ngx_shm_zone_t *ngx_http_nucleus_get_zone(ngx_http_request_t *r);
 static uint64_t ngx_http_nucleus_now(void);
 
 
-static const char  *ngx_http_nucleus_kinds[] = { "key", "tenant", "address" };
+static const char  *ngx_http_nucleus_kinds[] = {
+    "key", "tenant", "address"
+};
 
-static const char  *ngx_http_nucleus_units[] = { "requests", "events", "bytes" };
+static const char  *ngx_http_nucleus_units[] = {
+    "requests", "events", "bytes"
+};
 
 /* "requests" need not be said */
 
@@ -245,6 +249,7 @@ ngx_http_nucleus_add_own(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
     ngx_shm_zone_t *zone, ngx_uint_t kind,
     const ngx_http_nucleus_party_t *party)
 {
+    uint64_t                   burst;
     nuc_unit_t                 unit;
     const nuc_limit_t         *own;
     ngx_http_nucleus_limit_t  *limit;
@@ -266,11 +271,12 @@ ngx_http_nucleus_add_own(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
             return NGX_ERROR;
         }
 
+        burst = own->burst ? own->burst : own->rate;
+
         limit->kind = kind;
         limit->unit = unit;
         limit->value.rate = ngx_min(own->rate, NUC_BUCKET_MAX);
-        limit->value.burst = ngx_min(own->burst ? own->burst : own->rate,
-                                     NUC_BUCKET_MAX);
+        limit->value.burst = ngx_min(burst, NUC_BUCKET_MAX);
 
         if (ngx_http_nucleus_set_policy(r->pool, limit) != NGX_OK) {
             return NGX_ERROR;
