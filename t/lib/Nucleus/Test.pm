@@ -101,7 +101,6 @@ sub module_file {
 }
 
 sub worker_binary { return built($ENV{TEST_NUCLEUS_WORKER} // "$ROOT/build/nucleus-worker") }
-sub ctl_binary    { return built($ENV{TEST_NUCLEUSCTL} // "$ROOT/build/nucleusctl") }
 
 sub ctl_binary { return built($ENV{TEST_NUCLEUSCTL} // "$ROOT/build/nucleusctl") }
 
