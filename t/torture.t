@@ -29,8 +29,8 @@ use constant {
 
 my $full = ($ENV{NUCLEUS_TORTURE} // '') eq 'full';
 my %times = $full
-    ? (calm_reload => 40, calm_upgrade => 3, kill => 50, reload => 20, upgrade => 2, fault => 2)
-    : (calm_reload => 2, calm_upgrade => 2, kill => 1, reload => 1, upgrade => 1, fault => 1);
+    ? (calm_reload => 40, calm_upgrade => 3, kill => 50, reload => 20, upgrade => 2, fault => 2, change => 20)
+    : (calm_reload => 2, calm_upgrade => 2, kill => 1, reload => 1, upgrade => 1, fault => 1, change => 1);
 
 Nucleus::Disk::namespace() if $full;
 
@@ -39,6 +39,7 @@ diag("seed $seed");
 
 # many small batches, segments and files: many moments at which a kill can hurt
 my $t = Nucleus::Test->new(
+    keys          => 1,
     workers       => 2,
     upgradable    => 1,
     queue_options => 'min_free=0 segment=1m timeout=2s',
@@ -49,6 +50,7 @@ my $t = Nucleus::Test->new(
 # room for what two hundred killed writers reserved before the keeper finds them, and to spare
 my $disk = $full ? Nucleus::Disk::mount($t, 'queue', 512 << 20) : undef;
 my $fault = Nucleus::Fault->new($t);
+my $key = $t->registry->key;
 
 # what the logs rightly say
 $t->expect_log(
@@ -88,7 +90,7 @@ sub check {
 # ---- reloads and upgrades alone: nobody notices
 
 {
-    my $calm = Nucleus::Ledger->new($t, seed => $seed, name => 'calm');
+    my $calm = Nucleus::Ledger->new($t, seed => $seed, name => 'calm', headers => $key->{bearer});
     my $upgrades = 0;
 
     $calm->start;
@@ -126,7 +128,8 @@ sub check {
 
 srand($seed);
 
-my $storm = Nucleus::Ledger->new($t, seed => $seed + 1, name => 'storm', senders => 6, pause => 0.01, kills => 1);
+my $storm = Nucleus::Ledger->new($t, seed => $seed + 1, name => 'storm', senders => 6, pause => 0.01, kills => 1,
+    headers => $key->{bearer});
 my @faults;                      # [begin, end]: when the disk was to blame for 503
 
 sub refusals { return $storm->answers_that(sub { $_[0]{status} == 503 }) }
@@ -192,6 +195,7 @@ my %deed;
         return kill KILL => $pid;
     },
     'a reload' => sub { $t->reload(wait => 0) },
+    'a change of the registry' => sub { $t->registry->key },
     'an upgrade' => sub { $t->upgrade },
     'a full disk' => sub {
         my $ballast;
@@ -212,6 +216,7 @@ my %deed;
 my @plan = map { my $deed = $_; map { $deed } 1 .. $times{kill} } grep { /^kill/ } sort keys %deed;
 is(@plan, KILLS * $times{kill}, 'the plan has its kills');
 push @plan, ('a reload') x $times{reload}, ('an upgrade') x $times{upgrade};
+push @plan, ('a change of the registry') x $times{change};
 push @plan, ('a full disk', 'a disk that stalls') x $times{fault};
 @plan = map { $_->[1] } sort { $a->[0] <=> $b->[0] } map { [ rand, $_ ] } @plan;
 

@@ -47,6 +47,7 @@ sub new {
         t       => $t,
         seed    => $opt{seed} // 1,
         senders => $opt{senders} // 4,
+        headers => $opt{headers} // [],
         bad     => $opt{bad} // 5,
         pause   => $opt{pause} // 0.02,
         name    => $opt{name} // 'ledger',
@@ -185,7 +186,7 @@ sub send_one {
     my ($self, $sender) = @_;
 
     my ($type, $body, $events) = $self->new_request($sender);
-    my @headers = ('Content-Type' => $type);
+    my @headers = ('Content-Type' => $type, @{ $self->{headers} });
     push @headers, Connection => 'close' if !$sender->{keep};
 
     my $text;
