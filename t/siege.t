@@ -17,6 +17,7 @@ use Time::HiRes qw(time);
 
 use Nucleus::Fault;
 use Nucleus::Http2;
+use MIME::Base64 ();
 use Nucleus::Process;
 use Nucleus::Test;
 
@@ -38,6 +39,8 @@ my $t = Nucleus::Test->new(
         location = /denied { nucleus auto; deny all; }
         location = /fast   { nucleus auto; nucleus_limit address rate=1r/s; }
         location = /batch  { nucleus auto; nucleus_limit address rate=1e/s; }
+        location = /keyed  { nucleus auto; nucleus_auth key; nucleus_auth_delay 0; nucleus_limit off; nucleus_stream \$arg_s; }
+        location = /slow   { nucleus auto; nucleus_auth key; nucleus_auth_delay 10s; }
         $returns
 END
 );
@@ -45,6 +48,9 @@ END
 # HTTP/2, and a server that has no patience
 my $h2_port = $t->port2;
 my $quick_port = $t->free_port;
+
+my $registry = Nucleus::Registry->new($t);
+my $snapshot = $registry->snapshot;
 
 $t->write_confs(
     server => <<"END",
@@ -55,6 +61,7 @@ END
     http => <<"END",
         nucleus_max_inflight 8m;
         nucleus_zone 64k;
+        nucleus_registry $snapshot;
         access_log off;
         error_log %%DIR%%/error.log warn;
 
@@ -82,9 +89,54 @@ my @wrong;
 sub text { return Nucleus::Client::text(@_) }
 sub post_text { my ($uri, $body, @headers) = @_; return text('POST', $uri, [ @json, @headers ], $body) }
 
+# ---- keys, none of which is let in where it is used here
+
+my $right = $registry->key(stream => 'a');
+my $stranger = $registry->key;
+$registry->must('key', 'revoke', $stranger->{id});
+(my $damaged = $right->{key}) =~ s/(.)$/$1 eq 'a' ? 'b' : 'a'/e;
+
+# of the right form, and of nobody
+my $other = Nucleus::Registry->new($t, $t->dir . '/other')->key;
+
+sub keyed {
+    my ($key, @headers) = @_;
+    return post_text('/keyed?s=b', '{}', Authorization => "Bearer $key", @headers);
+}
+
+my @keyed = (
+    [ 'missing-credentials',   post_text('/keyed', '{}') ],
+    [ 'unsupported-scheme',    post_text('/keyed', '{}', Authorization => 'Digest x="y"') ],
+    [ 'malformed-credentials', keyed('x' x 5000) ],
+    [ 'damaged-key',           keyed($damaged) ],
+    [ 'mismatched-key',        post_text('/keyed', '{}',
+            Authorization => 'Basic ' . MIME::Base64::encode_base64("000000000000:$right->{key}", '')) ],
+    [ 'invalid-credentials',   keyed($other->{key}) ],
+    [ 'tls-required',          keyed($right->{key}, Forwarded => 'for=192.0.2.1') ],
+    [ 'key-expired',           keyed($registry->key(expires => '1s')->{key}) ],
+    [ 'key-not-yet-valid',     keyed($registry->key('not-before' => '2100-01-01T00:00:00Z')->{key}) ],
+    [ 'key-revoked',           keyed($stranger->{key}) ],
+    [ 'tenant-disabled',       keyed($registry->key(tenant => 'gone')->{key}) ],
+    [ 'insufficient-scope',    keyed($registry->key(scope => 'read')->{key}) ],
+    [ 'address-not-allowed',   keyed($registry->key(from => '192.0.2.0/24')->{key}) ],
+    [ 'stream-not-allowed',    keyed($right->{key}) ],
+);
+
+$registry->must('tenant', 'disable', 'gone');
+
+for my $kind (@keyed) {
+    $t->wait_for("nginx answers $kind->[0]", 10, sub {
+        my $c = $t->client;
+        $c->send($kind->[1]);
+        my $r = $c->response;
+        return $r && $r->text =~ /:problem:$kind->[0]"/;
+    });
+}
+
 # ---- kinds after which the connection goes on: [ problem, request ]
 
 my @lasting = (
+    @keyed,
     [ 'method-not-allowed',     text('GET', '/events', []) ],
     [ 'method-not-allowed',     text('DELETE', '/events', [], '{}') ],
     [ 'method-not-allowed',     text('POST', '/health', [@json], '{}') ],
@@ -328,11 +380,21 @@ is(scalar @wrong, 0, 'all were refused as they should be') or diag(join "\n", @w
 cmp_ok($files_after, '<=', $files, 'descriptors are where they were');
 cmp_ok($rss_after, '<=', $rss + MARGIN, 'memory is where it was') if !Nucleus::Process::sanitized();
 
+# more wrong keys at once than may wait; those that wait are left alone
+{
+    my @waiting = map { $t->client } 1 .. 540;
+    $_->send(post_text('/slow', '{}', Authorization => "Bearer $other->{key}")) for @waiting;
+
+    my $r = $waiting[-1]->response;
+    note_problem($r ? $r->text : 'none', 'too-many-failures');
+    $_->reset for @waiting;
+}
+
 # every problem type of the sources, but for what only nginx's start, or an error_page, brings about,
-# and 408, at which nginx closes the connection
+# 408, at which nginx closes the connection, and what needs a certificate
 my $answer = $t->read_file("$Nucleus::Test::ROOT/ngx_nucleus_module/http/ngx_http_nucleus_answer.c");
 my ($tables) = $answer =~ /^static const ngx_http_nucleus_problem_type_t  ngx_http_nucleus_types\[\](.*?)^ngx_int_t/ms;
-my @types = grep { !/^(?:queue-starting|incomplete-body|request-timeout)$/ } ($tables // '') =~ /\{\s*\d+,\s*"([a-z-]+)",/g;
+my @types = grep { !/^(?:queue-starting|incomplete-body|request-timeout|registry-failed|unknown-certificate)$/ } ($tables // '') =~ /\{\s*\d+,\s*"([a-z-]+)",/g;
 cmp_ok(scalar @types, '>', 30, 'the problem types are found');
 is(join(' ', grep { !$seen{$_} } @types), '', 'every one was answered');
 
