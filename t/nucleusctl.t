@@ -159,6 +159,14 @@ is($made->{made}, JSON::PP::false, 'init again');
 is($t->read_file($db), $before, 'changes nothing');
 sound('made');
 
+$t->write_file('other.sql', 'CREATE TABLE t (x);');
+
+SKIP: {
+    skip 'no sqlite3', 1 if !grep { -x "$_/sqlite3" } split /:/, $ENV{PATH};
+    system("sqlite3 $t->{dir}/other.db < $t->{dir}/other.sql") == 0 or die "sqlite3 failed\n";
+    fails(1, qr/another program's database/, 'init', '--registry', "$t->{dir}/other.db");
+}
+
 # a mask of the caller's neither closes nor opens anything
 my $mask = umask 077;
 works('init', '--registry', $t->dir . '/masked/r.db', '--snapshot', $t->dir . '/elsewhere/s');
@@ -277,6 +285,12 @@ works('key', 'limits', $id, '--requests', 'none', '--events', '3/s');
 is_deeply(json('key', 'show', $id)->{limits}, { requests => undef, events => { rate => 3, burst => 3 }, bytes => undef }, 'key limits');
 fails(2, qr/no option "--inflight"/, 'key', 'limits', $id, '--inflight', '1m');
 fails(3, qr/no key/, 'key', 'limits', $nobody, '--events', '3/s');
+
+# without standard output nobody gets the key, and no file that is opened instead does
+($status, $err) = $t->run([ 'sh', '-c', '"$0" key create --tenant district-a >&-', $ctl ]);
+ok($status == 1 && $err =~ /could not be printed.*hint: .*revoke it/s, 'no standard output') or diag("$status: $err");
+$out = join '', map { $t->read_file($_) } glob "$dir/*";
+unlike($out, $KEY, 'the key is in no file');
 
 # ---- client certificates
 
