@@ -444,7 +444,7 @@ static nuc_rc_t open_registry(nuc_registry_t **registry, nuc_err_t *err)
 static void begin_registry(void)
 {
     nuc_err_t err;
-    nuc_registry_t *registry;
+    nuc_registry_t *registry = NULL;
 
     begin_init();
 
