@@ -132,6 +132,28 @@ for my $command (@commands) {
     like($text, qr/^usage: nucleusctl \Q$command\E\b.*\n\n[A-Z].*\n(?:.*\n)*  --registry FILE/, "$command explains itself");
 }
 
+# the manual page has each command with each of its options
+my $manual = $t->read_file("$Nucleus::Test::ROOT/docs/nucleusctl.8");
+my %taken = map { $_ => 1 } $help =~ /^  (--[a-z-]+)/mg;
+
+for my $command (@commands) {
+    next if $command eq 'completion';
+    my ($part) = $manual =~ /^(\.It Cm \Q$command\E\b.*?)(?=^\.It Cm|^\.Ss|^\.Sh)/ms;
+    ok($part, "$command is in the manual") or next;
+    my @options = grep { !$taken{$_} } works(split(/ /, $command), '--help') =~ /^  (--[a-z-]+)/mg;
+
+    # limits stand with those of tenants, which the others refer to
+    @options = grep { !/^--(?:requests|events|bytes)$/ } @options if $command =~ /^key/;
+    my @missing = grep { (my $name = $_) =~ s/^--//; $part !~ /Fl -\Q$name\E\b/ } @options;
+    is("@missing", '', "$command: with its options");
+}
+
+SKIP: {
+    skip 'no man', 1 if !grep { -x "$_/man" } split /:/, $ENV{PATH};
+    my ($status, $out) = $t->run([ 'sh', '-c', 'LC_ALL=C.UTF-8 man --warnings -l "$0" > /dev/null', "$Nucleus::Test::ROOT/docs/nucleusctl.8" ]);
+    is($out, '', 'man has no warnings');
+}
+
 like(works('--version'), qr/^nucleusctl \d+\.\d+\.\d+$/, 'its version');
 like(works('key', '--help'), qr/key create.*key revoke/s, 'a group of commands');
 is((ctl())[0], 2, 'nothing at all: 2');
