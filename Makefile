@@ -267,7 +267,7 @@ UBSAN := -fsanitize=undefined -fno-sanitize-recover=all
 SANITIZED = $(MAKE) DEPS=no NGINX_BUILD=yes OPT='-O1 -g' test
 
 # those without threads have nothing to find
-TSAN_TESTS = $(filter-out $(addprefix $(B)/unit/test_,conf core credentials format_json generation json json_differential key record registry snapshot),$(UNIT_TESTS))
+TSAN_TESTS = $(filter-out $(addprefix $(B)/unit/test_,conf core credentials format_json generation json json_differential key record snapshot),$(UNIT_TESTS))
 .PHONY: tsan tsan-prove
 ## tsan: the tests of queue, sink and worker with the thread sanitizer
 tsan:

@@ -499,29 +499,44 @@ fails(1, qr/hint: restore it/, 'init', '--registry', "$t->{dir}/no.db");
 
 # ---- killed at any moment
 
+# within what the command takes when nobody kills it
+sub start_and_kill {
+    my ($within, @args) = @_;
+
+    my $pid = start(@args);
+    Time::HiRes::usleep(int rand(1_000_000 * $within));
+    kill KILL => $pid;
+    waitpid $pid, 0;
+
+    return $? & 127 ? 1 : 0;
+}
+
+sub time_of {
+    my @args = @_;
+
+    my $begun = Time::HiRes::time();
+    works(@args);
+
+    return Time::HiRes::time() - $begun;
+}
+
 my $killed = 0;
+my $seconds = time_of('init', '--registry', "$t->{dir}/timed/registry.db");
 $ENV{NUCLEUS_REGISTRY} = $db = $t->dir . '/killed/registry.db';
 ($dir, $snapshot) = ($t->dir . '/killed', $t->dir . '/killed/registry.snapshot');
 
 for (1 .. 20) {
-    my $child = start('init');
-    Time::HiRes::usleep(int rand 30_000);
-    kill KILL => $child;
-    waitpid $child, 0;
-    $killed++ if $? & 127;
+    $killed += start_and_kill($seconds, 'init');
     (ctl('init'))[0] == 0 or fail('init after a killed one');
     (ctl('snapshot'))[0] == 0 or fail('a snapshot after a killed init');
     unlink glob "$dir/*" if $_ < 20;
 }
 
 works('tenant', 'create', 't');
+$seconds = time_of('key', 'create', '--tenant', 't');
 
 for (1 .. 60) {
-    my $child = start('key', 'create', '--tenant', 't', '--stream', 's');
-    Time::HiRes::usleep(int rand 30_000);
-    kill KILL => $child;
-    waitpid $child, 0;
-    $killed++ if $? & 127;
+    $killed += start_and_kill($seconds, 'key', 'create', '--tenant', 't', '--stream', 's');
 
     # the next command, whichever, mends what that left
     my ($status, $out, $err) = ctl('key', 'list');
