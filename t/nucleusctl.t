@@ -132,6 +132,28 @@ for my $command (@commands) {
     like($text, qr/^usage: nucleusctl \Q$command\E\b.*\n\n[A-Z].*\n(?:.*\n)*  --registry FILE/, "$command explains itself");
 }
 
+# the manual page has each command with each of its options
+my $manual = $t->read_file("$Nucleus::Test::ROOT/docs/nucleusctl.8");
+my %taken = map { $_ => 1 } $help =~ /^  (--[a-z-]+)/mg;
+
+for my $command (@commands) {
+    next if $command eq 'completion';
+    my ($part) = $manual =~ /^(\.It Cm \Q$command\E\b.*?)(?=^\.It Cm|^\.Ss|^\.Sh)/ms;
+    ok($part, "$command is in the manual") or next;
+    my @options = grep { !$taken{$_} } works(split(/ /, $command), '--help') =~ /^  (--[a-z-]+)/mg;
+
+    # limits stand with those of tenants, which the others refer to
+    @options = grep { !/^--(?:requests|events|bytes)$/ } @options if $command =~ /^key/;
+    my @missing = grep { (my $name = $_) =~ s/^--//; $part !~ /Fl -\Q$name\E\b/ } @options;
+    is("@missing", '', "$command: with its options");
+}
+
+SKIP: {
+    skip 'no man', 1 if !grep { -x "$_/man" } split /:/, $ENV{PATH};
+    my ($status, $out) = $t->run([ 'sh', '-c', 'LC_ALL=C.UTF-8 man --warnings -l "$0" > /dev/null', "$Nucleus::Test::ROOT/docs/nucleusctl.8" ]);
+    is($out, '', 'man has no warnings');
+}
+
 like(works('--version'), qr/^nucleusctl \d+\.\d+\.\d+$/, 'its version');
 like(works('key', '--help'), qr/key create.*key revoke/s, 'a group of commands');
 is((ctl())[0], 2, 'nothing at all: 2');
@@ -158,6 +180,14 @@ $made = json('init');
 is($made->{made}, JSON::PP::false, 'init again');
 is($t->read_file($db), $before, 'changes nothing');
 sound('made');
+
+$t->write_file('other.sql', 'CREATE TABLE t (x);');
+
+SKIP: {
+    skip 'no sqlite3', 1 if !grep { -x "$_/sqlite3" } split /:/, $ENV{PATH};
+    system("sqlite3 $t->{dir}/other.db < $t->{dir}/other.sql") == 0 or die "sqlite3 failed\n";
+    fails(1, qr/another program's database/, 'init', '--registry', "$t->{dir}/other.db");
+}
 
 # a mask of the caller's neither closes nor opens anything
 my $mask = umask 077;
@@ -277,6 +307,12 @@ works('key', 'limits', $id, '--requests', 'none', '--events', '3/s');
 is_deeply(json('key', 'show', $id)->{limits}, { requests => undef, events => { rate => 3, burst => 3 }, bytes => undef }, 'key limits');
 fails(2, qr/no option "--inflight"/, 'key', 'limits', $id, '--inflight', '1m');
 fails(3, qr/no key/, 'key', 'limits', $nobody, '--events', '3/s');
+
+# without standard output nobody gets the key, and no file that is opened instead does
+($status, $err) = $t->run([ 'sh', '-c', '"$0" key create --tenant district-a >&-', $ctl ]);
+ok($status == 1 && $err =~ /could not be printed.*hint: .*revoke it/s, 'no standard output') or diag("$status: $err");
+$out = join '', map { $t->read_file($_) } glob "$dir/*";
+unlike($out, $KEY, 'the key is in no file');
 
 # ---- client certificates
 
@@ -463,29 +499,44 @@ fails(1, qr/hint: restore it/, 'init', '--registry', "$t->{dir}/no.db");
 
 # ---- killed at any moment
 
+# within what the command takes when nobody kills it
+sub start_and_kill {
+    my ($within, @args) = @_;
+
+    my $pid = start(@args);
+    Time::HiRes::usleep(int rand(1_000_000 * $within));
+    kill KILL => $pid;
+    waitpid $pid, 0;
+
+    return $? & 127 ? 1 : 0;
+}
+
+sub time_of {
+    my @args = @_;
+
+    my $begun = Time::HiRes::time();
+    works(@args);
+
+    return Time::HiRes::time() - $begun;
+}
+
 my $killed = 0;
+my $seconds = time_of('init', '--registry', "$t->{dir}/timed/registry.db");
 $ENV{NUCLEUS_REGISTRY} = $db = $t->dir . '/killed/registry.db';
 ($dir, $snapshot) = ($t->dir . '/killed', $t->dir . '/killed/registry.snapshot');
 
 for (1 .. 20) {
-    my $child = start('init');
-    Time::HiRes::usleep(int rand 30_000);
-    kill KILL => $child;
-    waitpid $child, 0;
-    $killed++ if $? & 127;
+    $killed += start_and_kill($seconds, 'init');
     (ctl('init'))[0] == 0 or fail('init after a killed one');
     (ctl('snapshot'))[0] == 0 or fail('a snapshot after a killed init');
     unlink glob "$dir/*" if $_ < 20;
 }
 
 works('tenant', 'create', 't');
+$seconds = time_of('key', 'create', '--tenant', 't');
 
 for (1 .. 60) {
-    my $child = start('key', 'create', '--tenant', 't', '--stream', 's');
-    Time::HiRes::usleep(int rand 30_000);
-    kill KILL => $child;
-    waitpid $child, 0;
-    $killed++ if $? & 127;
+    $killed += start_and_kill($seconds, 'key', 'create', '--tenant', 't', '--stream', 's');
 
     # the next command, whichever, mends what that left
     my ($status, $out, $err) = ctl('key', 'list');

@@ -1,6 +1,7 @@
 #include "nuc_ctl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -558,6 +559,22 @@ static int nuc_ctl_flush(nuc_ctl_t *ctl, int status)
     return status;
 }
 
+/* Else a file that is opened could be what the key is printed to. */
+static int nuc_ctl_standard_files(const nuc_sys_t *sys)
+{
+    int fd;
+
+    do {
+        fd = sys->open(sys, "/dev/null", O_RDONLY, 0);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+
+    if (fd != -1) {
+        sys->close(sys, fd);
+    }
+
+    return fd;
+}
+
 int nuc_ctl_run(int argc, char **argv)
 {
     int status;
@@ -568,8 +585,9 @@ int nuc_ctl_run(int argc, char **argv)
 
     ctl.given = calloc((size_t) argc + 1, sizeof(*ctl.given));
 
-    if (ctl.given == NULL) {
-        fputs("nucleusctl: no memory\n", stderr);
+    if (ctl.given == NULL || nuc_ctl_standard_files(ctl.sys) == -1) {
+        free(ctl.given);
+        fprintf(stderr, "nucleusctl: it cannot begin (%d: %s)\n", errno, strerror(errno));
         return NUC_EXIT_FAILED;
     }
 

@@ -323,51 +323,56 @@ int nuc_ctl_key_show(nuc_ctl_t *ctl)
 /* ---- a new key is shown once */
 
 /* "ends" is when the key that it succeeds does, in seconds; 0: it succeeds none. */
+static void nuc_key_introduce(const nuc_ctl_t *ctl, uint64_t id, uint64_t ends,
+                              nuc_buf_t *out)
+{
+    char text[NUC_KEY_ID_LEN + 1], time[NUC_OUT_TIME_MAX];
+
+    nuc_key_id_text(id, text);
+
+    if (!ctl->json) {
+        nuc_out_line(out, "id", "%s", text);
+
+        if (ends != 0) {
+            nuc_out_line(out, "old key", "%s, ends %s", ctl->argument,
+                         nuc_out_time_text(ends * 1000000, time));
+        }
+
+        return;
+    }
+
+    nuc_out_open(out, NULL, '{');
+    nuc_out_text(out, "id", text);
+
+    if (ends != 0) {
+        nuc_out_text(out, "rotated", ctl->argument);
+        nuc_out_time(out, "rotated_ends", ends * 1000000);
+    }
+}
+
+/* The key itself goes past the buffer that all else is printed from. */
 static nuc_rc_t nuc_key_show_secret(nuc_ctl_t *ctl, const nuc_secret_t *secret,
                                     uint64_t ends, nuc_err_t *err)
 {
     nuc_rc_t rc;
-    const char *after, *file = nuc_ctl_option(ctl, "--to-file");
     nuc_buf_t before = NUC_BUF_INIT;
-    char id[NUC_KEY_ID_LEN + 1], time[NUC_OUT_TIME_MAX];
 
-    nuc_key_id_text(secret->id, id);
-
-    if (ctl->json) {
-        nuc_out_open(&before, NULL, '{');
-        nuc_out_text(&before, "id", id);
-
-        if (ends != 0) {
-            nuc_out_text(&before, "rotated", ctl->argument);
-            nuc_out_time(&before, "rotated_ends", ends * 1000000);
-        }
-
-        nuc_buf_str(&before, NUC_STR(",\"key\":\""));
-        after = "\"}\n";
-    } else {
-        nuc_out_line(&before, "id", "%s", id);
-
-        if (ends != 0) {
-            nuc_out_line(&before, "old key", "%s, ends %s", ctl->argument,
-                         nuc_out_time_text(ends * 1000000, time));
-        }
-
-        nuc_buf_str(&before, NUC_STR("key:           "));
-        after = "\n\nThis is the only time that the key is shown.\n";
+    if (nuc_ctl_option(ctl, "--to-file") != NULL) {
+        nuc_key_introduce(ctl, secret->id, ends, &ctl->out);
+        nuc_buf_str(&ctl->out, nuc_str(ctl->json ? "}\n" : ""));
+        return NUC_OK;
     }
 
-    if (file == NULL) {
-        rc = before.failed
-                 ? nuc_err_set(err, NUC_NOMEM, "no memory to print the key")
-                 : nuc_secret_print(secret, (nuc_str_t){before.data, before.len}, after,
-                                    err);
-    } else {
-        before.len -=
-            ctl->json ? sizeof(",\"key\":\"") - 1 : sizeof("key:           ") - 1;
-        nuc_buf_str(&ctl->out, (nuc_str_t){before.data, before.len});
-        nuc_buf_printf(&ctl->out, "%s", ctl->json ? "}\n" : "");
-        rc = NUC_OK;
-    }
+    nuc_key_introduce(ctl, secret->id, ends, &before);
+    nuc_buf_str(&before, nuc_str(ctl->json ? ",\"key\":\"" : "key:           "));
+
+    rc = before.failed
+             ? nuc_err_set(err, NUC_NOMEM, "no memory to print the key")
+             : nuc_secret_print(secret, (nuc_str_t){before.data, before.len},
+                                ctl->json ? "\"}\n"
+                                          : "\n\nThis is the only time that the key is "
+                                            "shown.\n",
+                                err);
 
     nuc_buf_free(&before);
 

@@ -328,6 +328,23 @@ static nuc_rc_t nuc_registry_make_identity(nuc_registry_t *registry, nuc_err_t *
                        "ttt", id, registry->info.snapshot, registry->info.group);
 }
 
+static nuc_rc_t nuc_registry_check_empty(nuc_registry_t *registry, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    int64_t count;
+
+    rc = nuc_sql_number(registry, &count, err, "SELECT count(*) FROM sqlite_master", "");
+
+    if (rc == NUC_OK && count > 0) {
+        nuc_err_set(err, NUC_INVALID, "\"%s\" is another program's database",
+                    registry->info.path);
+        nuc_err_hint(err, "name a new file with --registry");
+        return NUC_INVALID;
+    }
+
+    return rc;
+}
+
 /* All in one transaction: a registry is there, or it is not. */
 static nuc_rc_t nuc_registry_make(nuc_registry_t *registry, int *made, nuc_err_t *err)
 {
@@ -346,9 +363,13 @@ static nuc_rc_t nuc_registry_make(nuc_registry_t *registry, int *made, nuc_err_t
     rc = nuc_sql_number(registry, &schema, err, "PRAGMA user_version", "");
 
     if (rc == NUC_OK && schema != 0) {
-        *made = 0;
         nuc_registry_cancel(registry);
-        return NUC_OK;
+        rc = nuc_registry_check_schema(registry, err);
+        return rc == NUC_OK ? nuc_registry_load_info(registry, err) : rc;
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_registry_check_empty(registry, err);
     }
 
     if (rc == NUC_OK) {
@@ -478,7 +499,8 @@ nuc_rc_t nuc_registry_create(const nuc_sys_t *sys, const char *path, const char 
         rc = nuc_registry_make(registry, made, err);
     }
 
-    if (rc == NUC_OK && *made) {
+    /* whoever made it may have been killed before he did */
+    if (rc == NUC_OK) {
         rc = nuc_registry_publish(registry, 0, err);
     }
 

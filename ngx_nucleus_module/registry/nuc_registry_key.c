@@ -587,6 +587,7 @@ static void nuc_key_json_lists(const nuc_registry_key_t *key, nuc_buf_t *out)
 static void nuc_key_json(const nuc_registry_key_t *key, nuc_buf_t *out)
 {
     unsigned i;
+    int first = 1;
     const char *name;
     nuc_registry_limits_t limits = {.units = 0};
 
@@ -597,8 +598,9 @@ static void nuc_key_json(const nuc_registry_key_t *key, nuc_buf_t *out)
 
     for (i = 0; (name = nuc_scope_name(i)) != NULL; i++) {
         if (key->is.scopes & 1U << i) {
-            nuc_buf_str(out, nuc_str(out->data[out->len - 1] == '[' ? "" : ","));
+            nuc_buf_str(out, nuc_str(first ? "" : ","));
             nuc_buf_json(out, nuc_str(name));
+            first = 0;
         }
     }
 

@@ -310,6 +310,10 @@ static nuc_rc_t nuc_publish_locked(nuc_registry_t *registry, int force, nuc_err_
 
     nuc_registry_published(registry, &published);
 
+    if (published.rc == NUC_NOMEM) {
+        return nuc_err_set(err, published.rc, "%s", published.err.message);
+    }
+
     if (force || published.rc == NUC_NOT_FOUND) {
         rc = nuc_publish_make_readers(registry, err);
 

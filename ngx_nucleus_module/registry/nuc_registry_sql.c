@@ -218,6 +218,10 @@ static nuc_rc_t nuc_registry_advance(nuc_registry_t *registry, nuc_err_t *err)
 
     nuc_registry_published(registry, &published);
 
+    if (published.rc == NUC_NOMEM) {
+        return nuc_err_set(err, published.rc, "%s", published.err.message);
+    }
+
     return nuc_sql_run(
         registry, err, "UPDATE registry SET generation = max(generation, ?1) + 1", "i",
         published.rc == NUC_OK && !published.foreign ? (int64_t) published.generation

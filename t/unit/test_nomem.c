@@ -5,6 +5,7 @@
  */
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "logkit.h"
 #include "nomem.h"
@@ -13,6 +14,7 @@
 #include "nuc_key.h"
 #include "nuc_keeper.h"
 #include "nuc_pipeline.h"
+#include "nuc_registry.h"
 #include "nuc_rid.h"
 #include "nuc_snapshot.h"
 #include "nuc_state.h"
@@ -387,6 +389,131 @@ static nuc_rc_t do_watch(nuc_err_t *err)
     return rc;
 }
 
+static const nuc_registry_actor_t actor = {"tester", "local"};
+
+static nuc_rc_t do_init(nuc_err_t *err)
+{
+    int made;
+    char path[NUC_PATH_MAX];
+
+    nuc_path_join(path, top, "registry/db", NULL);
+
+    return nuc_registry_create(kit_sys(), path, NULL, NULL, &actor, &made, err);
+}
+
+/* A key with all that it can have. */
+static nuc_rc_t make_key(nuc_registry_t *registry, uint64_t id, nuc_err_t *err)
+{
+    static const uint8_t certificates[1][32] = {{1}};
+    static const nuc_network_t networks[1] = {{.bits = 0}};
+    const nuc_str_t streams[2] = {NUC_STR("one"), NUC_STR("two")};
+    nuc_registry_key_t key = {.tenant = "a", .name = "gate"};
+
+    key.is.id = id;
+    key.is.scopes = NUC_SCOPE_COLLECT;
+    key.is.streams = streams;
+    key.is.nstreams = 2;
+    key.is.networks = networks;
+    key.is.nnetworks = 1;
+    key.is.certificates = certificates;
+    key.is.ncertificates = id == 1;
+
+    return nuc_registry_key_create(registry, &key, err);
+}
+
+static void begin_init(void)
+{
+    char dir[NUC_PATH_MAX];
+
+    nuc_path_join(dir, top, "registry", NULL);
+
+    if (access(dir, F_OK) == 0) {
+        sim_remove_tree(dir);
+    }
+}
+
+static nuc_rc_t open_registry(nuc_registry_t **registry, nuc_err_t *err)
+{
+    char path[NUC_PATH_MAX];
+
+    nuc_path_join(path, top, "registry/db", NULL);
+
+    return nuc_registry_open(kit_sys(), path, &actor, registry, err);
+}
+
+static void begin_registry(void)
+{
+    nuc_err_t err;
+    nuc_registry_t *registry = NULL;
+
+    begin_init();
+
+    if (do_init(&err) != NUC_OK || open_registry(&registry, &err) != NUC_OK ||
+        nuc_registry_tenant_create(registry, "a", &err) != NUC_OK ||
+        make_key(registry, 1, &err) != NUC_OK) {
+        die(err.message);
+    }
+
+    nuc_registry_close(registry);
+}
+
+static nuc_rc_t do_registry(nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    nuc_registry_t *registry;
+    nuc_registry_keys_t keys = {.keys = NULL};
+    nuc_registry_tenants_t tenants = {.tenants = NULL};
+    nuc_registry_limits_t limits = {.units = 1, .limits = {{1, 1}}};
+
+    rc = open_registry(&registry, err);
+
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    rc = nuc_registry_keys(registry, NULL, &(uint64_t){1}, &keys, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_registry_tenants(registry, NULL, &tenants, err);
+    }
+
+    if (rc == NUC_OK && (keys.keys[0].is.nstreams != 2 || tenants.count != 1)) {
+        rc = NUC_CORRUPT;
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_registry_key_limits(registry, 1, &limits, err);
+    }
+
+    if (rc == NUC_OK) {
+        rc = nuc_registry_publish(registry, 0, err);
+    }
+
+    nuc_registry_keys_free(&keys);
+    nuc_registry_tenants_free(&tenants);
+    nuc_registry_close(registry);
+
+    return rc;
+}
+
+static nuc_rc_t do_key_create(nuc_err_t *err)
+{
+    nuc_rc_t rc;
+    nuc_registry_t *registry;
+
+    rc = open_registry(&registry, err);
+
+    if (rc == NUC_OK) {
+        rc = make_key(registry, 2, err);
+
+        /* made by the first try, whose answer was lost for want of memory */
+        rc = rc == NUC_IO ? NUC_OK : rc;
+        nuc_registry_close(registry);
+    }
+
+    return rc;
+}
+
 static void nothing(void)
 {
 }
@@ -502,6 +629,9 @@ static const struct {
     {"key", do_key, nothing, 0},
     {"snapshot", do_snapshot, nothing, 0},
     {"watch", do_watch, nothing, 0},
+    {"init", do_init, begin_init, 0},
+    {"registry", do_registry, begin_registry, 0},
+    {"key create", do_key_create, begin_registry, 0},
     {"configuration", do_conf, nothing, 0},
     {"commit", do_commit, nothing, 0},
     {"registrations", do_state, nothing, 0},

@@ -4,15 +4,24 @@
  */
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "logkit.h"
 #include "nuc_ctl_last_used.h"
+#include "nuc_ctl_readers.h"
 #include "nuc_ctl_secret.h"
+#include "nuc_generation.h"
 #include "nuc_registry.h"
+#include "nuc_time.h"
+#include "nuc_watch.h"
 #include "sim.h"
 #include "tap.h"
 
@@ -402,6 +411,116 @@ static void test_publish(void)
     nuc_registry_close(registry);
 }
 
+/* ---- a process that uses it, as nginx's do */
+
+/* Follows the snapshot until "id" is revoked in it; what the process exits with. */
+static int follow(const char *snapshot, const char *readers, uint64_t id)
+{
+    nuc_watch_t *watch;
+    nuc_reader_lock_t lock;
+    nuc_snapshot_entry_t entry;
+    nuc_snapshot_file_t *file, *newer;
+    const nuc_sys_t *sys = &nuc_sys_posix;
+
+    if (nuc_reader_lock_open(sys, readers, &lock, &err) != NUC_OK ||
+        nuc_snapshot_load(sys, snapshot, &file, &err) != NUC_OK ||
+        nuc_reader_lock_move(&lock, file->snapshot.generation, &err) != NUC_OK ||
+        nuc_watch_start(sys, snapshot, file, NULL, &watch, &err) != NUC_OK) {
+        diag("%s", err.message);
+        return 1;
+    }
+
+    while (nuc_snapshot_find(&file->snapshot, id, &entry) == NUC_OK && !entry.revoked) {
+        (void) poll(&(struct pollfd){.fd = nuc_watch_fd(watch), .events = POLLIN}, 1,
+                    20000);
+
+        while (nuc_watch_poll(watch, &newer, &err) == NUC_OK) {
+            nuc_snapshot_unload(sys, file);
+            file = newer;
+
+            if (nuc_reader_lock_move(&lock, file->snapshot.generation, &err) != NUC_OK) {
+                return 2;
+            }
+        }
+    }
+
+    /* still there when it is looked for */
+    (void) poll(NULL, 0, -1);
+
+    return 3;
+}
+
+/* Until as many processes of all are behind; µs that it took. */
+static uint64_t wait_behind(nuc_registry_t *registry, size_t total, size_t behind)
+{
+    nuc_readers_t readers;
+    nuc_registry_info_t info;
+    uint64_t begun = nuc_time_monotonic();
+
+    do {
+        if (nuc_registry_info(registry, &info, &err) != NUC_OK ||
+            nuc_readers_look(&nuc_sys_posix, info.readers, info.generation, &readers,
+                             &err) != NUC_OK) {
+            diag("%s", err.message);
+            return UINT64_MAX;
+        }
+
+        if (readers.total == total && readers.behind == behind) {
+            return nuc_time_monotonic() - begun;
+        }
+
+        usleep(1000);
+    } while (nuc_time_monotonic() - begun < 20000000);
+
+    diag("%zu processes, %zu behind", readers.total, readers.behind);
+
+    return UINT64_MAX;
+}
+
+static void test_readers(void)
+{
+    int i;
+    pid_t pids[3];
+    uint64_t took;
+    nuc_registry_info_t info;
+    nuc_registry_t *registry = fresh();
+    nuc_registry_key_t key = key_of(1);
+
+    if (nuc_registry_tenant_create(registry, "a", &err) != NUC_OK ||
+        nuc_registry_key_create(registry, &key, &err) != NUC_OK ||
+        nuc_registry_publish(registry, 0, &err) != NUC_OK ||
+        nuc_registry_info(registry, &info, &err) != NUC_OK) {
+        diag("%s", err.message);
+        exit(1);
+    }
+
+    for (i = 0; i < 3; i++) {
+        fflush(stdout);
+        pids[i] = fork();
+
+        if (pids[i] == 0) {
+            _exit(follow(info.snapshot, info.readers, 1));
+        }
+    }
+
+    ok(wait_behind(registry, 3, 0) != UINT64_MAX, "three processes use it");
+    is_int(nuc_registry_key_revoke(registry, 1, &err), NUC_OK, "a key is revoked");
+    ok(wait_behind(registry, 3, 3) != UINT64_MAX,
+       "before it is published all are behind");
+    is_int(nuc_registry_publish(registry, 0, &err), NUC_OK, "published");
+    took = wait_behind(registry, 3, 0);
+    ok(took < 1000000, "all have taken it up, within a second: %llu us",
+       (unsigned long long) took);
+
+    for (i = 0; i < 3; i++) {
+        kill(pids[i], SIGKILL);
+        waitpid(pids[i], NULL, 0);
+    }
+
+    ok(wait_behind(registry, 0, 0) != UINT64_MAX, "who was killed uses it no more");
+    nuc_registry_close(registry);
+}
+
 /* Every call that changes something fails once, or all do from then on. */
 static void test_faults(void)
 {
@@ -512,6 +631,22 @@ static unsigned init_lost(const char *skip)
     return lost;
 }
 
+static void test_secret(void)
+{
+    struct rlimit limit;
+    nuc_secret_t secret;
+    nuc_key_t key;
+
+    is_int(nuc_secret_make(&secret, &err), NUC_OK, "a key");
+    is_int(nuc_key_parse(nuc_str(secret.text), &key), NUC_KEY_GOOD, "is one");
+    ok(key.id == secret.id, "of that id");
+    is_int(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0, "while it is there, no core");
+    ok(getrlimit(RLIMIT_CORE, &limit) == 0 && limit.rlim_cur == 0 && limit.rlim_max == 0,
+       "of no size either");
+    nuc_secret_wipe(&secret);
+    ok(secret.text[0] == '\0' && secret.digest[5] == 0, "it is wiped");
+}
+
 static unsigned key_lost(const char *skip)
 {
     unsigned seed, lost = 0;
@@ -548,7 +683,6 @@ static unsigned key_lost(const char *skip)
 
     nuc_buf_free(&stored);
     nuc_secret_wipe(&secret);
-    ok(secret.text[0] == '\0' && secret.digest[5] == 0, "the key is wiped");
 
     return lost;
 }
@@ -572,7 +706,9 @@ int main(void)
     test_keys();
     test_rotation();
     test_publish();
+    test_readers();
     test_faults();
+    test_secret();
     test_power();
 
     if (chdir("/") == 0) {
