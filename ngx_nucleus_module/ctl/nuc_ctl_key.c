@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "nuc_ctl_last_used.h"
 #include "nuc_ctl_out.h"
 #include "nuc_ctl_secret.h"
 #include "nuc_ctl_value.h"
+#include "nuc_last_used.h"
 #include "nuc_time.h"
 
 #define NUC_KEY_OVERLAP (7 * 86400) /* seconds */
@@ -212,8 +212,18 @@ static void nuc_key_text(nuc_buf_t *out, const nuc_registry_key_t *key, uint64_t
 
 /* ---- list and show */
 
+typedef struct {
+    nuc_last_used_t *uses;
+    size_t count;
+} nuc_key_uses_t;
+
+static uint64_t nuc_key_used(const nuc_key_uses_t *used, uint64_t id)
+{
+    return nuc_last_used_find(used->uses, used->count, id);
+}
+
 static int nuc_key_load(nuc_ctl_t *ctl, const char *tenant, const uint64_t *id,
-                        nuc_registry_keys_t *list, nuc_last_used_t *used)
+                        nuc_registry_keys_t *list, nuc_key_uses_t *used)
 {
     int status;
     nuc_rc_t rc;
@@ -230,14 +240,14 @@ static int nuc_key_load(nuc_ctl_t *ctl, const char *tenant, const uint64_t *id,
     rc = nuc_registry_keys(ctl->registry, tenant, id, list, &err);
 
     if (rc == NUC_OK && queue != NULL) {
-        rc = nuc_last_used_load(ctl->sys, queue, used, &err);
+        rc = nuc_last_used_read(ctl->sys, queue, &used->uses, &used->count, &err);
     }
 
     return rc == NUC_OK ? 0 : nuc_ctl_fail(&err);
 }
 
 static void nuc_key_list_text(nuc_ctl_t *ctl, const nuc_registry_keys_t *list,
-                              const nuc_last_used_t *used)
+                              const nuc_key_uses_t *used)
 {
     size_t i;
     const nuc_registry_key_t *key;
@@ -251,11 +261,11 @@ static void nuc_key_list_text(nuc_ctl_t *ctl, const nuc_registry_keys_t *list,
         key = &list->keys[i];
         nuc_key_id_text(key->is.id, id);
         nuc_key_scopes(key, scopes);
-        nuc_buf_printf(
-            &cells, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", id, key->tenant,
-            key->name[0] != '\0' ? key->name : "-", nuc_key_state(key, nuc_key_now()),
-            scopes, nuc_out_time_text(key->is.not_after * 1000000, ends),
-            nuc_out_time_text(nuc_last_used(used, key->is.id) * 1000000, last));
+        nuc_buf_printf(&cells, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", id, key->tenant,
+                       key->name[0] != '\0' ? key->name : "-",
+                       nuc_key_state(key, nuc_key_now()), scopes,
+                       nuc_out_time_text(key->is.not_after * 1000000, ends),
+                       nuc_out_time_text(nuc_key_used(used, key->is.id) * 1000000, last));
     }
 
     nuc_out_columns(&ctl->out, &cells);
@@ -267,7 +277,7 @@ int nuc_ctl_key_list(nuc_ctl_t *ctl)
     size_t i;
     int status;
     nuc_registry_keys_t list = {.keys = NULL};
-    nuc_last_used_t used = {.entries = NULL};
+    nuc_key_uses_t used = {.uses = NULL};
 
     status = nuc_key_load(ctl, nuc_ctl_option(ctl, "--tenant"), NULL, &list, &used);
 
@@ -276,7 +286,7 @@ int nuc_ctl_key_list(nuc_ctl_t *ctl)
 
         for (i = 0; i < list.count; i++) {
             nuc_key_json(&ctl->out, &list.keys[i],
-                         nuc_last_used(&used, list.keys[i].is.id));
+                         nuc_key_used(&used, list.keys[i].is.id));
         }
 
         nuc_out_close(&ctl->out, ']');
@@ -286,7 +296,7 @@ int nuc_ctl_key_list(nuc_ctl_t *ctl)
     }
 
     nuc_registry_keys_free(&list);
-    free(used.entries);
+    free(used.uses);
 
     return status;
 }
@@ -295,19 +305,19 @@ static int nuc_key_print(nuc_ctl_t *ctl, uint64_t id)
 {
     int status;
     nuc_registry_keys_t list = {.keys = NULL};
-    nuc_last_used_t used = {.entries = NULL};
+    nuc_key_uses_t used = {.uses = NULL};
 
     status = nuc_key_load(ctl, NULL, &id, &list, &used);
 
     if (status == 0 && ctl->json) {
-        nuc_key_json(&ctl->out, &list.keys[0], nuc_last_used(&used, id));
+        nuc_key_json(&ctl->out, &list.keys[0], nuc_key_used(&used, id));
         nuc_buf_char(&ctl->out, '\n');
     } else if (status == 0) {
-        nuc_key_text(&ctl->out, &list.keys[0], nuc_last_used(&used, id));
+        nuc_key_text(&ctl->out, &list.keys[0], nuc_key_used(&used, id));
     }
 
     nuc_registry_keys_free(&list);
-    free(used.entries);
+    free(used.uses);
 
     return status;
 }

@@ -195,3 +195,24 @@ nuc_rc_t nuc_last_used_merge(const nuc_sys_t *sys, const char *dir,
 
     return rc;
 }
+
+uint64_t nuc_last_used_find(const nuc_last_used_t *uses, size_t count, uint64_t id)
+{
+    size_t low = 0, high = count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (uses[middle].id == id) {
+            return uses[middle].seconds;
+        }
+
+        if (uses[middle].id < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+
+    return 0;
+}

@@ -34,4 +34,7 @@ nuc_rc_t nuc_last_used_merge(const nuc_sys_t *sys, const char *dir,
 nuc_rc_t nuc_last_used_read(const nuc_sys_t *sys, const char *dir, nuc_last_used_t **uses,
                             size_t *count, nuc_err_t *err);
 
+/* Seconds since 1970, 0: not known.  "uses" is what nuc_last_used_read gave. */
+uint64_t nuc_last_used_find(const nuc_last_used_t *uses, size_t count, uint64_t id);
+
 #endif /* NUC_LAST_USED_H */

@@ -30,7 +30,10 @@ static void holds(const char *expected, const char *what)
         len += (size_t) snprintf(text + len, sizeof(text) - len, "%llu=%llu ",
                                  (unsigned long long) uses[i].id,
                                  (unsigned long long) uses[i].seconds);
+        ok(nuc_last_used_find(uses, n, uses[i].id) == uses[i].seconds, "%s: found", what);
     }
+
+    ok(nuc_last_used_find(uses, n, 9) == 0, "%s: what is not there is not found", what);
 
     free(uses);
     is_str(text, expected, "%s", what);
