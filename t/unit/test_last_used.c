@@ -119,7 +119,8 @@ int main(void)
     is_int(merge(second, 3), NUC_BUSY, "then it is busy");
     close(fd);
 
-    put("000000000001 7\nnonsense\n000000000002 x\n000000000003\n\n000000000004 8");
+    put("000000000001 7\nnonsense\n000000000002 x\n000000000003\n\n00000000000u "
+        "4\n000000000004 8");
     holds("1=7 4=8 ", "lines that cannot be read are left out");
 
     put("");

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "logkit.h"
-#include "nuc_ctl_last_used.h"
 #include "nuc_ctl_readers.h"
 #include "nuc_ctl_secret.h"
 #include "nuc_generation.h"
@@ -146,27 +145,6 @@ static void test_limits(void)
     is_int(scopes, NUC_SCOPE_READ | NUC_SCOPE_COLLECT, "are a set");
     is_int(nuc_scopes_parse("collect,", &scopes, &err), NUC_INVALID, "an empty scope");
     is_int(nuc_scopes_parse("Collect", &scopes, &err), NUC_INVALID, "another one");
-}
-
-static void test_last_used(void)
-{
-    nuc_last_used_t used;
-
-    shell("mkdir used && printf '000000000001 5\\n000000000002 7\\n000000000001 9\\n"
-          "000000000001 8\\nx\\n000000000003 x\\n00000000000u 4\\n000000000004 6' "
-          "> used/last-used");
-    is_int(nuc_last_used_load(&nuc_sys_posix, "used", &used, &err), NUC_OK, "last used");
-    is_int((long long) nuc_last_used(&used, 1), 9, "the latest counts");
-    is_int((long long) nuc_last_used(&used, 2), 7, "another");
-    is_int((long long) nuc_last_used(&used, 3), 0, "a broken line does not");
-    is_int((long long) nuc_last_used(&used, 4), 6, "the last line");
-    is_int((long long) nuc_last_used(&used, 0), 0, "before the first");
-    is_int((long long) nuc_last_used(&used, 5), 0, "behind the last");
-    free(used.entries);
-    is_int(nuc_last_used_load(&nuc_sys_posix, "nowhere", &used, &err), NUC_OK,
-           "no file is no fault");
-    is_int((long long) nuc_last_used(&used, 1), 0, "and tells nothing");
-    free(used.entries);
 }
 
 /* ---- a registry for a test */
@@ -702,7 +680,6 @@ int main(void)
 
     test_networks();
     test_limits();
-    test_last_used();
     test_keys();
     test_rotation();
     test_publish();
