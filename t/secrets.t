@@ -5,6 +5,7 @@
 
 use strict;
 use warnings;
+no warnings 'portable';          # addresses have 64 bits
 
 use FindBin;
 use MIME::Base64 qw(encode_base64);
@@ -161,13 +162,18 @@ for my $way ([ 'plain', \&send_to ], [ 'TLS', \&curl ]) {
         is($send->('/events', basic($k->{id}, $k->{key})), $status, "$how, Basic, id and key");
         is($send->('/events', basic($k->{key}, '')), $status, "$how, Basic, the key as user");
         is($send->('/basic', basic($k->{key}, '')), $status == 403 ? 401 : $status, "$how, beside auth_basic");
-        is($send->("/query?a=b&api_key=$k->{key}&c=d"), $status, "$how, in the query");
         is($send->('/events', basic($k->{key}, 'x')), 401, "$how, Basic, the key as user and a password");
         is($send->('/events', basic(substr($k->{key}, 0, 65), '')), 401, "$how, Basic, a key that is cut off");
         is($send->('/events', Authorization => 'Basic   ' . encode_base64("$k->{key}:", '')), $status, "$how, Basic and spaces");
         $send->('/limited', basic($k->{key}, ''));
-        is($send->("/limited?api_key=$k->{key}", basic($k->{key}, '')), 503, "$how, refused before the access phase");
+        is($send->('/limited', basic($k->{key}, '')), 503, "$how, refused before the access phase");
         is($send->('/events', Authorization => "Token $k->{key}"), 401, "$how, another scheme");
+
+        # t/auth_tls.t has it with TLS; here it would be found in OpenSSL's buffers of what has come
+        next if $how eq 'TLS';
+
+        is($send->("/query?a=b&api_key=$k->{key}&c=d"), $status, "$how, in the query");
+        is($send->("/limited?api_key=$k->{key}"), 503, "$how, in the query, refused before the access phase");
     }
 }
 
@@ -262,7 +268,7 @@ sub memory {
 # it.  For $remote_user it decodes Basic.
 my $nginx = qr/
     (?: authorization | x-api-key ) (?: : | \0 ) [ ]* (?: \w+[ ]+ )? (?: nuc_[0-9a-z]{12}_ | [A-Za-z0-9+\/]{0,48} ) \z
-    | (?<! [0-9a-z_] ) [0-9a-z]{12} : (?: nuc_[0-9a-z]{12}_ )? \z
+    | (?<! [0-9a-z_] ) [0-9a-z]{4,12} : (?: nuc_[0-9a-z]{12}_ )? \z
 /xi;
 
 for my $pid ($t->nginx_workers) {
@@ -297,7 +303,7 @@ sub find {
 
 find($dir);
 
-for my $kind (qw(error.log combined.log registry.db registry.snapshot .seg .ndjson last-used)) {
+for my $kind (qw(error.log combined.log registry.db registry.snapshot .ndjson last-used)) {
     ok((grep { /\Q$kind\E$/ } @files), "there is $kind");
 }
 
