@@ -14,6 +14,7 @@ use Nucleus::Test;
 
 my $t = Nucleus::Test->new(
     keys      => 1,
+    limits    => '',
     locations => <<'END',
         location = /conf { nucleus auto; nucleus_limit key rate=1r/s burst=9; nucleus_limit key rate=1e/s burst=90;
                            nucleus_limit tenant rate=1e/s burst=900; }
