@@ -177,6 +177,17 @@ for my $way ([ 'plain', \&send_to ], [ 'TLS', \&curl ]) {
     }
 }
 
+# a location that is not there, and requests that nginx refuses before it looks for one
+is(send_to('/elsewhere', basic($key->{key}, '')), 404, 'no location');
+
+for my $bad ("Host: again\r\n", "Content-Length: x\r\n", "Transfer-Encoding: x\r\n") {
+    my $c = $t->client;
+    $c->send("POST /events HTTP/1.1\r\nHost: a\r\n" . join(': ', basic($key->{key}, '')) . "\r\n$bad\r\n");
+    my $r = $c->response;
+    push @answers, $r->text;
+    cmp_ok($r->status, '>=', 400, 'a request that nginx refuses');
+}
+
 # several at a time, and clients that do not wait
 for (1 .. 20) {
     my $c = $t->client;

@@ -239,6 +239,17 @@ ngx_http_nucleus_rewrite_handler(ngx_http_request_t *r)
 }
 
 
+/* what was refused before a location was found, or came to another, is logged */
+
+ngx_int_t
+ngx_http_nucleus_log_handler(ngx_http_request_t *r)
+{
+    ngx_http_nucleus_hide_user(r);
+
+    return NGX_OK;
+}
+
+
 /* NGX_OK, or the status to refuse with */
 
 ngx_int_t
