@@ -219,7 +219,7 @@ is($t->stop($_), 0, "$_ ends") for qw(nginx worker);
 my @files = grep { -f } glob($t->dir . '/*'), glob($t->dir . '/registry/*'), glob($t->queue . '/*'),
     glob($t->queue . '/*/*'), Nucleus::Store::files($t->store);
 
-for my $kind (qw(error.log access.log registry.db registry.snapshot .seg .ndjson)) {
+for my $kind (qw(error.log access.log registry.db registry.snapshot .ndjson)) {
     ok((grep { /\Q$kind\E$/ } @files), "there is $kind");
 }
 

@@ -10,6 +10,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Fcntl qw(F_RDLCK F_SETLK F_UNLCK SEEK_SET);
+use File::Basename qw(dirname);
 use File::Copy ();
 use JSON::PP ();
 use POSIX ();
@@ -598,6 +599,9 @@ is((ctl('queue', 'verify', $t->dir . '/nowhere'))[0], 2, 'exits with what the wo
 
 $t->write_file('mine.conf', $t->read_file('nginx.conf'));
 my $conf = $t->dir . '/mine.conf';
+
+# it asks the nginx that is in the PATH, which is to be the one under test
+local $ENV{PATH} = dirname(Nucleus::Test::nginx_binary()) . ":$ENV{PATH}";
 
 sub doctor {
     my @args = @_;

@@ -46,6 +46,7 @@ static void ngx_http_nucleus_check_entry(ngx_http_request_t *r,
     nuc_snapshot_entry_t *entry);
 static ngx_uint_t ngx_http_nucleus_copy_limits(nuc_limit_t *to,
     const nuc_limit_t *from);
+static void ngx_http_nucleus_hide_user(ngx_http_request_t *r);
 static void ngx_http_nucleus_hide_arguments(ngx_http_request_t *r,
     ngx_str_t *name);
 static void ngx_http_nucleus_hide_argument(ngx_http_request_t *r,
@@ -215,7 +216,7 @@ ngx_http_nucleus_end_slow(ngx_http_nucleus_ctx_t *ctx)
 }
 
 
-/* a key in the arguments is hidden before anything can log the request */
+/* a key that nginx would log by itself is hidden before anything can do so */
 
 ngx_int_t
 ngx_http_nucleus_rewrite_handler(ngx_http_request_t *r)
@@ -224,15 +225,28 @@ ngx_http_nucleus_rewrite_handler(ngx_http_request_t *r)
 
     nlcf = ngx_http_get_module_loc_conf(r, ngx_http_nucleus_module);
 
-    if (!nlcf->enable || !nlcf->auth || nlcf->auth_argument.len == 0
-        || r != r->main)
-    {
+    if (!nlcf->enable || !nlcf->auth) {
         return NGX_DECLINED;
     }
 
-    (void) ngx_http_nucleus_get_auth(r);
+    ngx_http_nucleus_hide_user(r);
+
+    if (nlcf->auth_argument.len && r == r->main) {
+        (void) ngx_http_nucleus_get_auth(r);
+    }
 
     return NGX_DECLINED;
+}
+
+
+/* what was refused before a location was found, or came to another, is logged */
+
+ngx_int_t
+ngx_http_nucleus_log_handler(ngx_http_request_t *r)
+{
+    ngx_http_nucleus_hide_user(r);
+
+    return NGX_OK;
 }
 
 
@@ -833,6 +847,52 @@ ngx_http_nucleus_copy_limits(nuc_limit_t *to, const nuc_limit_t *from)
     }
 
     return limited;
+}
+
+
+/*
+ * Where the key is the user of Basic, right or wrong, $remote_user would be
+ * the key, which "combined" logs.  Here nginx learns that there is no user
+ */
+
+static void
+ngx_http_nucleus_hide_user(ngx_http_request_t *r)
+{
+    u_char     *p, *last;
+    ngx_str_t  *value;
+
+    /* all of "nuc_" but its last two bits */
+
+    static ngx_str_t  prefix = ngx_string("bnVjX");
+
+    if (r->headers_in.authorization == NULL) {
+        return;
+    }
+
+    value = &r->headers_in.authorization->value;
+
+    if (value->len < sizeof("Basic ") - 1
+        || ngx_strncasecmp(value->data, (u_char *) "Basic ",
+                           sizeof("Basic ") - 1)
+           != 0)
+    {
+        return;
+    }
+
+    p = value->data + sizeof("Basic ") - 1;
+    last = value->data + value->len;
+
+    while (p < last && *p == ' ') {
+        p++;
+    }
+
+    if ((size_t) (last - p) < prefix.len
+        || ngx_strncmp(p, prefix.data, prefix.len) != 0)
+    {
+        return;
+    }
+
+    ngx_str_set(&r->headers_in.user, "");
 }
 
 

@@ -65,6 +65,8 @@ static char *ngx_http_nucleus_queue_option(ngx_conf_t *cf,
 static ngx_int_t ngx_http_nucleus_init(ngx_conf_t *cf);
 static ngx_int_t ngx_http_nucleus_add_handler(ngx_http_core_main_conf_t *cmcf,
     ngx_http_phases phase, ngx_http_handler_pt handler);
+static ngx_int_t ngx_http_nucleus_add_log_handler(
+    ngx_http_core_main_conf_t *cmcf);
 
 
 static ngx_conf_enum_t  ngx_http_nucleus_formats[] = {
@@ -1012,7 +1014,8 @@ ngx_http_nucleus_init(ngx_conf_t *cf)
                != NGX_OK
             || ngx_http_nucleus_add_handler(cmcf, NGX_HTTP_REWRITE_PHASE,
                                             ngx_http_nucleus_rewrite_handler)
-               != NGX_OK)
+               != NGX_OK
+            || ngx_http_nucleus_add_log_handler(cmcf) != NGX_OK)
         {
             return NGX_ERROR;
         }
@@ -1038,6 +1041,31 @@ ngx_http_nucleus_add_handler(ngx_http_core_main_conf_t *cmcf,
     }
 
     *h = handler;
+
+    return NGX_OK;
+}
+
+
+/* before the module that writes access logs, which has added its own */
+
+static ngx_int_t
+ngx_http_nucleus_add_log_handler(ngx_http_core_main_conf_t *cmcf)
+{
+    ngx_array_t          *handlers;
+    ngx_http_handler_pt  *h;
+
+    handlers = &cmcf->phases[NGX_HTTP_LOG_PHASE].handlers;
+
+    if (ngx_array_push(handlers) == NULL) {
+        return NGX_ERROR;
+    }
+
+    h = handlers->elts;
+
+    ngx_memmove(h + 1, h,
+                (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
+
+    *h = ngx_http_nucleus_log_handler;
 
     return NGX_OK;
 }

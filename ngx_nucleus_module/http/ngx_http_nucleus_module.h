@@ -349,6 +349,7 @@ void ngx_http_nucleus_release_generation(ngx_http_nucleus_generation_t *ng);
 
 ngx_int_t ngx_http_nucleus_access_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_rewrite_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_nucleus_log_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_authenticate(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 ngx_int_t ngx_http_nucleus_authenticate_again(ngx_http_request_t *r,

@@ -110,6 +110,12 @@ ngx_http_nucleus_start(ngx_http_request_t *r)
         if (rc != NGX_OK) {
             return rc;
         }
+
+    } else {
+
+        /* of a location that has refused it, and led here by error_page */
+
+        ctx->auth = NULL;
     }
 
     rc = ngx_http_nucleus_check_headers(r, ctx);

@@ -11,6 +11,10 @@
 
 #define NUC_WATCH_MS 100
 
+/* at the end, for uses that another process keeps us from writing */
+#define NUC_WATCH_TRIES  50
+#define NUC_WATCH_TRY_NS 10000000
+
 struct nuc_watch_s {
     /* the thread's own, once it runs */
     const nuc_sys_t *sys;
@@ -227,7 +231,8 @@ static void nuc_watch_join_uses(nuc_watch_t *watch, nuc_last_used_t *uses, size_
     free(uses);
 }
 
-static void nuc_watch_write_uses(nuc_watch_t *watch)
+/* Returns 0 when it is another's turn, and they are still there. */
+static int nuc_watch_write_uses(nuc_watch_t *watch)
 {
     size_t count;
     nuc_last_used_t *uses;
@@ -242,13 +247,25 @@ static void nuc_watch_write_uses(nuc_watch_t *watch)
     if (count == 0 ||
         nuc_last_used_merge(watch->sys, watch->uses_dir, uses, count, NULL) != NUC_BUSY) {
         free(uses);
-        return;
+        return 1;
     }
 
-    /* it is another's turn */
     pthread_mutex_lock(&watch->mutex);
     nuc_watch_join_uses(watch, uses, count);
     pthread_mutex_unlock(&watch->mutex);
+
+    return 0;
+}
+
+/* Processes that a reload replaces end, and write, at the same time. */
+static void nuc_watch_write_last_uses(nuc_watch_t *watch)
+{
+    int i;
+    struct timespec pause = {0, NUC_WATCH_TRY_NS};
+
+    for (i = 1; !nuc_watch_write_uses(watch) && i < NUC_WATCH_TRIES; i++) {
+        nanosleep(&pause, NULL);
+    }
 }
 
 static void *nuc_watch_run(void *data)
@@ -260,10 +277,10 @@ static void *nuc_watch_run(void *data)
 
     do {
         nuc_watch_look(watch);
-        nuc_watch_write_uses(watch);
+        (void) nuc_watch_write_uses(watch);
     } while (nuc_watch_wait(watch));
 
-    nuc_watch_write_uses(watch);
+    nuc_watch_write_last_uses(watch);
 
     pthread_mutex_lock(&watch->mutex);
     watch->has_finished = 1;

@@ -26,7 +26,7 @@ static const nuc_uuid_t ours = {{1}}, foreign = {{2}};
 
 /* A disk that stands still, or fails, when it is told to. */
 static nuc_sys_t disk;
-static atomic_int stuck, failing, looks;
+static atomic_int stuck, failing, looks, busy;
 
 static int disk_stat(const nuc_sys_t *sys, const char *name, struct stat *st)
 {
@@ -47,6 +47,18 @@ static int disk_open(const nuc_sys_t *sys, const char *name, int flags, mode_t m
     }
 
     return nuc_sys_posix.open(sys, name, flags, mode);
+}
+
+/* Another process has the file of the uses for so many tries. */
+static int disk_lock(const nuc_sys_t *sys, int fd)
+{
+    if (busy > 0) {
+        busy--;
+        errno = EWOULDBLOCK;
+        return -1;
+    }
+
+    return nuc_sys_posix.lock(sys, fd);
 }
 
 static void save(const nuc_uuid_t *registry, uint64_t generation)
@@ -264,6 +276,26 @@ static void test_stuck(void)
     is_int(before, 0, "its thread ends when the disk answers");
 }
 
+static void test_uses(void)
+{
+    size_t count = 0;
+    nuc_watch_t *watch;
+    nuc_last_used_t *uses = calloc(1, sizeof(*uses)), *read = NULL;
+
+    save(&ours, 1);
+    watch = start(NULL, NULL);
+    gives(watch, 1, "a watch");
+    uses[0] = (nuc_last_used_t){.id = 7, .seconds = 1800000000};
+    busy = 5;
+    nuc_watch_note_uses(watch, top, uses, 1);
+    stop(watch);
+
+    is_int(nuc_last_used_read(&nuc_sys_posix, top, &read, &count, NULL), NUC_OK, "uses");
+    ok(count == 1 && read[0].id == 7, "the last are written when it is our turn");
+    is_int(busy, 0, "which it was not before");
+    free(read);
+}
+
 static void on_signal(int sig)
 {
     (void) sig;
@@ -302,12 +334,14 @@ int main(void)
     disk = nuc_sys_posix;
     disk.stat = disk_stat;
     disk.open = disk_open;
+    disk.lock = disk_lock;
 
     test_replaced();
     test_first();
     test_not_taken();
     test_stuck();
     test_signals();
+    test_uses();
 
     sim_remove_tree(top);
 
