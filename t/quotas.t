@@ -17,9 +17,8 @@ my $t = Nucleus::Test->new(
     keys      => 1,
     workers   => 2,
     locations => <<'END_CONF',
-        location = /off  { nucleus auto; nucleus_limit off; }
+        location = /off  { nucleus auto; nucleus_limit off; nucleus_max_events 100000; }
         location = /both { nucleus auto; nucleus_limit tenant rate=1e/s burst=1000; }
-        location = /big  { nucleus auto; nucleus_limit off; client_max_body_size 16m; nucleus_max_events 100000; }
 END_CONF
 );
 
@@ -130,7 +129,7 @@ $t->is_problem(send_events('/off', 501), 429, 'quota-exceeded', { detail => qr/:
 # ---- a day before
 
 $t->stop('nginx');
-$t->write_file('queue/events-today', sprintf("north %d 2999\n", today() - 1)) if -d $t->dir . '/queue';
+$t->write_file($t->queue . '/events-today', sprintf("north %d 2999\n", today() - 1));
 $t->start_nginx;
 $t->wait_ready;
 $t->is_problem(send_events('/off', 3001), 413, 'batch-too-large', { detail => qr/: 0 accepted today/ }, 'another day does not count');
