@@ -56,7 +56,7 @@ sub quota {
 
     $registry->must(qw(tenant limits north --events-a-day), $quota);
     return $t->wait_for("nginx knows the quota $quota", 10, sub {
-        my $r = send_events('/off', $quota + 1);
+        my $r = send_events('/off', 5000);    # more than any quota here
         return $r->status == 413 && $r->json->{detail} =~ /tenant, $quota:/;
     });
 }
@@ -126,6 +126,20 @@ $t->wait_ready;
 $t->is_problem(send_events('/off', 501), 429, 'quota-exceeded', { detail => qr/: 2500 accepted today, of 501, 500 would fit now$/ },
     'kept through a restart');
 
+# ---- what is refused after it was counted
+
+$registry->must(qw(tenant limits north --inflight 50k));
+$before = left($key);
+is(send_events('/both', 100, $other)->status, 202, 'another tenant may have it');
+$t->wait_for('nginx knows what may be in flight', 10, sub {
+    my $r = send_events('/both', 400);
+    return $r->status == 413 && $r->json->{type} =~ /body-too-large/;
+});
+send_events('/both', 400) for 1 .. 5;
+$registry->must(qw(tenant limits north --inflight none));
+$t->is_problem(send_events('/off', 1000), 429, 'quota-exceeded', { detail => qr/ [1-9]\d* would fit now$/ }, 'the quota gets it back');
+cmp_ok(left($key), '>=', $before - 1, 'and so does the limit');
+
 # ---- a day before
 
 $t->stop('nginx');
@@ -160,7 +174,6 @@ my $accepted = 0;
 $accepted += $t->read_file("accepted-$_") for 1 .. 4;
 is($accepted, 498, 'as many as there are, among all processes');
 
-quota(498);
 $registry->must(qw(tenant limits north --events-a-day none));
 $t->wait_for('the quota is gone', 10, sub { send_events('/off', 600)->status == 202 });
 
