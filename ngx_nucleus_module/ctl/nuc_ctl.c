@@ -62,6 +62,12 @@ static const nuc_ctl_option_t nuc_options_tenant_limits[] = {
     NUC_OPTION_END,
 };
 
+static const nuc_ctl_option_t nuc_options_tenant_show[] = {
+    {"--queue", "DIR", "the queue's directory: its file events-today tells how many",
+     NUC_COMPLETE_DIR, 0},
+    NUC_OPTION_END,
+};
+
 static const nuc_ctl_option_t nuc_options_wait[] = {NUC_OPTION_TIMEOUT, NUC_OPTION_END};
 
 static const nuc_ctl_option_t nuc_options_key_create[] = {
@@ -133,7 +139,7 @@ static const nuc_ctl_command_t nuc_commands[] = {
     {"tenant list", NULL, "show the tenants", NULL, nuc_options_none, nuc_ctl_tenant_list,
      0, 0},
     {"tenant show", "NAME", "show a tenant, its limits and quotas", NULL,
-     nuc_options_none, nuc_ctl_tenant_show, NUC_COMPLETE_TENANT, 0},
+     nuc_options_tenant_show, nuc_ctl_tenant_show, NUC_COMPLETE_TENANT, 0},
     {"tenant disable", "NAME", "refuse whatever comes with a key of the tenant",
      "Returns when every nginx process refuses it; else says which do not, and exits\n"
      "with 4.\n",

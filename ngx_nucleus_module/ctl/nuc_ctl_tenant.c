@@ -6,10 +6,18 @@
 
 #include <inttypes.h>
 
+#include <stdlib.h>
+
 #include "nuc_ctl_out.h"
 #include "nuc_ctl_value.h"
+#include "nuc_events_today.h"
+#include "nuc_time.h"
 
-static void nuc_tenant_json(nuc_buf_t *out, nuc_registry_tenant_t *tenant)
+#define NUC_TENANT_DAY ((uint64_t) 86400 * 1000000) /* us */
+
+/* "today": events that were accepted, NULL: not asked for. */
+static void nuc_tenant_json(nuc_buf_t *out, nuc_registry_tenant_t *tenant,
+                            const uint64_t *today)
 {
     int i;
     uint64_t quota;
@@ -33,10 +41,16 @@ static void nuc_tenant_json(nuc_buf_t *out, nuc_registry_tenant_t *tenant)
     }
 
     nuc_out_close(out, '}');
+
+    if (today != NULL) {
+        nuc_out_number(out, "events_today", *today);
+    }
+
     nuc_out_close(out, '}');
 }
 
-static void nuc_tenant_text(nuc_buf_t *out, nuc_registry_tenant_t *tenant)
+static void nuc_tenant_text(nuc_buf_t *out, nuc_registry_tenant_t *tenant,
+                            const uint64_t *today)
 {
     int i;
     char text[NUC_LIMIT_TEXT_MAX], created[NUC_OUT_TIME_MAX];
@@ -55,22 +69,50 @@ static void nuc_tenant_text(nuc_buf_t *out, nuc_registry_tenant_t *tenant)
         nuc_quota_text(i, *nuc_quota_field(&tenant->is, i), text);
         nuc_out_line(out, nuc_quota_name(i), "%s", text);
     }
+
+    if (today != NULL) {
+        nuc_out_line(out, "events today", "%" PRIu64, *today);
+    }
+}
+
+/* nginx counts where there is a quota, and writes it down every few seconds. */
+static nuc_rc_t nuc_tenant_today(nuc_ctl_t *ctl, const char *queue, uint64_t *today,
+                                 nuc_err_t *err)
+{
+    size_t count;
+    nuc_events_today_t *list;
+    nuc_rc_t rc = nuc_events_today_read(ctl->sys, queue, &list, &count, err);
+
+    if (rc == NUC_OK) {
+        *today = nuc_events_today_find(list, count, ctl->argument,
+                                       nuc_time_now() / NUC_TENANT_DAY);
+        free(list);
+    }
+
+    return rc;
 }
 
 static int nuc_tenant_print(nuc_ctl_t *ctl)
 {
     nuc_rc_t rc;
     nuc_err_t err;
+    uint64_t today, *told = NULL;
+    const char *queue = nuc_ctl_option(ctl, "--queue");
     nuc_registry_tenants_t list = {.tenants = NULL};
 
     memset(&err, 0, sizeof(err));
     rc = nuc_registry_tenants(ctl->registry, ctl->argument, &list, &err);
 
+    if (rc == NUC_OK && queue != NULL) {
+        rc = nuc_tenant_today(ctl, queue, &today, &err);
+        told = &today;
+    }
+
     if (rc == NUC_OK && ctl->json) {
-        nuc_tenant_json(&ctl->out, &list.tenants[0]);
+        nuc_tenant_json(&ctl->out, &list.tenants[0], told);
         nuc_buf_char(&ctl->out, '\n');
     } else if (rc == NUC_OK) {
-        nuc_tenant_text(&ctl->out, &list.tenants[0]);
+        nuc_tenant_text(&ctl->out, &list.tenants[0], told);
     }
 
     nuc_registry_tenants_free(&list);
@@ -160,7 +202,7 @@ int nuc_ctl_tenant_list(nuc_ctl_t *ctl)
         nuc_out_open(&ctl->out, NULL, '[');
 
         for (i = 0; i < list.count; i++) {
-            nuc_tenant_json(&ctl->out, &list.tenants[i]);
+            nuc_tenant_json(&ctl->out, &list.tenants[i], NULL);
         }
 
         nuc_out_close(&ctl->out, ']');

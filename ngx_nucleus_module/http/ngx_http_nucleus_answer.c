@@ -170,7 +170,9 @@ static const ngx_http_nucleus_problem_type_t  ngx_http_nucleus_types[] = {
     { 429, "rate-limited", "Too many requests, events or bytes", NULL },
 
     { 413, "batch-too-large", "Batch is larger than its limit lets through",
-      NULL }
+      NULL },
+
+    { 429, "quota-exceeded", "The tenant's events of today are used up", NULL }
 };
 
 

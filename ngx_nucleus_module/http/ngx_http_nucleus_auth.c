@@ -820,6 +820,7 @@ ngx_http_nucleus_check_entry(ngx_http_request_t *r,
     ngx_memcpy(auth->tenant_name, tenant.name.data, tenant.name.len);
 
     auth->max_inflight = ngx_min(tenant.max_inflight, NGX_MAX_SIZE_T_VALUE);
+    auth->max_events = tenant.max_events_a_day;
 
     auth->key_limited = ngx_http_nucleus_copy_limits(auth->key_limits,
                                                      entry->limits);

@@ -18,6 +18,7 @@
 
 
 #define NGX_HTTP_NUCLEUS_NS         1000000000
+#define NGX_HTTP_NUCLEUS_DAY        86400
 
 /* wrong keys of an address that are counted */
 #define NGX_HTTP_NUCLEUS_FAILURES   20
@@ -34,6 +35,11 @@
 #define NGX_HTTP_NUCLEUS_DETAIL_LEN                                           \
     (sizeof("over the limit of requests of this address, /s with a burst of " \
             ":  never fit,  would fit now")                                   \
+     + 4 * NGX_INT64_LEN)
+
+#define NGX_HTTP_NUCLEUS_QUOTA_LEN                                            \
+    (sizeof("over the quota of events a day of this tenant, : accepted "      \
+            "today,  never fit,  would fit now")                              \
      + 4 * NGX_INT64_LEN)
 
 
@@ -62,8 +68,14 @@ static void ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
     ngx_http_nucleus_refusal_t *refusal);
 static void ngx_http_nucleus_give_back(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, uint64_t now);
+static void ngx_http_nucleus_give_one(ngx_http_request_t *r,
+    ngx_http_nucleus_bucket_t *b, uint64_t now);
 static ngx_int_t ngx_http_nucleus_refuse_limit(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_refusal_t *refusal);
+static ngx_int_t ngx_http_nucleus_take_quota(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+static ngx_int_t ngx_http_nucleus_refuse_quota(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, nuc_rc_t rc, nuc_tally_answer_t *answer);
 static u_char *ngx_http_nucleus_write_state(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, uint64_t now,
     u_char *p);
@@ -138,13 +150,161 @@ ngx_int_t
 ngx_http_nucleus_limit_events(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx)
 {
-    uint64_t  amounts[NUC_UNIT_COUNT];
+    uint64_t   amounts[NUC_UNIT_COUNT];
+    ngx_int_t  rc;
 
     ngx_memzero(amounts, sizeof(amounts));
 
     amounts[NUC_UNIT_EVENTS] = ctx->count;
 
-    return ngx_http_nucleus_take(r, ctx, amounts);
+    rc = ngx_http_nucleus_take(r, ctx, amounts);
+
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_nucleus_take_quota(r, ctx);
+}
+
+
+/*
+ * What was refused after it was counted was not accepted; requests and bytes
+ * were sent all the same.  Where the outcome is unknown, it may be stored
+ */
+
+void
+ngx_http_nucleus_return_events(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx)
+{
+    uint64_t                    now;
+    ngx_uint_t                  i;
+    ngx_http_nucleus_bucket_t  *b;
+
+    if (ctx->problem
+        && ctx->problem->code == NGX_HTTP_NUCLEUS_OUTCOME_UNKNOWN)
+    {
+        return;
+    }
+
+    now = ngx_http_nucleus_now();
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+
+        b = &ctx->buckets[i];
+
+        if (b->limit->unit == NUC_UNIT_EVENTS) {
+            ngx_http_nucleus_give_one(r, b, now);
+        }
+    }
+
+    if (ctx->tallied) {
+        nuc_tally_give(
+               ngx_http_nucleus_get_tallies(ngx_http_nucleus_get_zone(r)),
+               ctx->tally, ctx->tallied, ctx->day);
+        ctx->tallied = 0;
+    }
+}
+
+
+/* where there is no place to count in, all are let through, and it is told */
+
+static ngx_int_t
+ngx_http_nucleus_take_quota(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
+{
+    nuc_rc_t             rc;
+    ngx_shm_zone_t      *zone;
+    nuc_tally_table_t   *table;
+    nuc_tally_answer_t   answer;
+
+    zone = ngx_http_nucleus_get_zone(r);
+
+    if (zone == NULL || ctx->auth == NULL || ctx->auth->max_events == 0) {
+        return NGX_OK;
+    }
+
+    table = ngx_http_nucleus_get_tallies(zone);
+
+    ctx->tally = nuc_tally_tag(table, ngx_http_nucleus_str(&ctx->tenant));
+
+    rc = nuc_tally_take(table, ctx->tally, ctx->count, ctx->auth->max_events,
+                        ngx_time() / NGX_HTTP_NUCLEUS_DAY, &answer);
+
+    if (rc == NUC_OK) {
+        ctx->tallied = ctx->count;
+        ctx->day = answer.day;
+
+        ngx_http_nucleus_note_tally(&ctx->tenant, ctx->tally);
+        return NGX_OK;
+    }
+
+    if (rc == NUC_FULL) {
+
+        if (!ngx_http_nucleus_process.crowded) {
+            ngx_http_nucleus_process.crowded = 1;
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "nucleus quotas: \"nucleus_zone\" is too small to "
+                          "count the events of tenant \"%V\", who is not "
+                          "held to the quota today", &ctx->tenant);
+        }
+
+        return NGX_OK;
+    }
+
+    ngx_http_nucleus_give_back(r, ctx, ngx_http_nucleus_now());
+
+    return ngx_http_nucleus_refuse_quota(r, ctx, rc, &answer);
+}
+
+
+/* until midnight, however long that is: RFC 9110, section 10.2.3 */
+
+static ngx_int_t
+ngx_http_nucleus_refuse_quota(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, nuc_rc_t rc, nuc_tally_answer_t *answer)
+{
+    u_char                      *p;
+    time_t                       wait;
+    ngx_int_t                    status;
+    ngx_http_nucleus_problem_t  *problem;
+
+    if (rc == NUC_TOO_LARGE) {
+        status = ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,
+                                         0);
+    } else {
+        wait = (time_t) (answer->day + 1) * NGX_HTTP_NUCLEUS_DAY - ngx_time();
+        status = ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_QUOTA_EXCEEDED,
+                                         ngx_max(wait, 1));
+    }
+
+    problem = ctx->problem;
+
+    if (problem == NULL) {
+        return status;
+    }
+
+    p = ngx_pnalloc(r->pool, NGX_HTTP_NUCLEUS_QUOTA_LEN);
+    if (p == NULL) {
+        return status;
+    }
+
+    problem->detail.data = p;
+
+    p = ngx_sprintf(p, "over the quota of events a day of this tenant, %uL: "
+                    "%uL accepted today, ",
+                    ctx->auth->max_events, answer->count);
+
+    if (rc == NUC_TOO_LARGE) {
+        p = ngx_sprintf(p, "%uz never fit, ", ctx->count);
+
+    } else {
+        p = ngx_sprintf(p, "of %uz, ", ctx->count);
+    }
+
+    p = ngx_sprintf(p, "%uL would fit now", answer->left);
+
+    problem->detail.len = p - problem->detail.data;
+
+    return status;
 }
 
 
@@ -389,22 +549,30 @@ static void
 ngx_http_nucleus_give_back(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
     uint64_t now)
 {
-    ngx_uint_t                  i;
-    ngx_shm_zone_t             *zone;
-    ngx_http_nucleus_bucket_t  *b;
+    ngx_uint_t  i;
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+        ngx_http_nucleus_give_one(r, &ctx->buckets[i], now);
+    }
+}
+
+
+static void
+ngx_http_nucleus_give_one(ngx_http_request_t *r, ngx_http_nucleus_bucket_t *b,
+    uint64_t now)
+{
+    ngx_shm_zone_t  *zone;
+
+    if (b->taken == 0) {
+        return;
+    }
 
     zone = ngx_http_nucleus_get_zone(r);
 
-    for (i = 0; i < ctx->nbuckets; i++) {
+    nuc_bucket_give(ngx_http_nucleus_get_table(zone, b->limit->kind),
+                    b->tag, &b->limit->value, b->taken, b->at, now);
 
-        b = &ctx->buckets[i];
-
-        if (b->taken) {
-            nuc_bucket_give(ngx_http_nucleus_get_table(zone, b->limit->kind),
-                            b->tag, &b->limit->value, b->taken, b->at, now);
-            b->taken = 0;
-        }
-    }
+    b->taken = 0;
 }
 
 

@@ -10,12 +10,17 @@
 
 #include "ngx_http_nucleus_module.h"
 
+#include "nuc_sys.h"
+
 #include <sys/random.h>
 
 
 /* bytes; where pages are large, a few of them */
 #define NGX_HTTP_NUCLEUS_MIN_ZONE   (64 * 1024)
 #define NGX_HTTP_NUCLEUS_MIN_PAGES  8
+
+/* of the zone, one part is for the tallies */
+#define NGX_HTTP_NUCLEUS_ZONE_PARTS  16
 
 /* requests a second of a key, and at once */
 #define NGX_HTTP_NUCLEUS_DEFAULT_RATE   100
@@ -30,6 +35,8 @@
 typedef struct {
     nuc_bucket_table_t  *keys;
     nuc_bucket_table_t  *addresses;
+    nuc_tally_table_t   *tallies;     /* events of tenants today */
+    ngx_atomic_t         restored;    /* the tallies of before a restart */
 } ngx_http_nucleus_zone_t;
 
 
@@ -417,7 +424,7 @@ ngx_http_nucleus_add_zone(ngx_conf_t *cf, ngx_http_nucleus_main_conf_t *nmcf)
 static ngx_int_t
 ngx_http_nucleus_init_zone(ngx_shm_zone_t *zone, void *data)
 {
-    size_t                    size;
+    size_t                    size, tallies;
     u_char                   *p;
     uint64_t                  seed[2];
     ngx_slab_pool_t          *shpool;
@@ -443,12 +450,16 @@ ngx_http_nucleus_init_zone(ngx_shm_zone_t *zone, void *data)
 
     nz = (ngx_http_nucleus_zone_t *) p;
     p += sizeof(ngx_http_nucleus_zone_t);
-    size = (size - sizeof(ngx_http_nucleus_zone_t)) / 2;
+    size -= sizeof(ngx_http_nucleus_zone_t);
+    tallies = size / NGX_HTTP_NUCLEUS_ZONE_PARTS;
+    size = (size - tallies) / 2;
 
     nz->keys = nuc_bucket_init(p, size, seed);
     nz->addresses = nuc_bucket_init(p + size, size, seed);
+    nz->tallies = nuc_tally_init(p + 2 * size, tallies, seed);
+    nz->restored = 0;
 
-    if (nz->keys == NULL || nz->addresses == NULL) {
+    if (nz->keys == NULL || nz->addresses == NULL || nz->tallies == NULL) {
         return NGX_ERROR;
     }
 
@@ -478,4 +489,58 @@ ngx_http_nucleus_get_table(ngx_shm_zone_t *zone, ngx_uint_t kind)
     ngx_http_nucleus_zone_t *nz = zone->data;
 
     return (kind == NGX_HTTP_NUCLEUS_ADDRESS) ? nz->addresses : nz->keys;
+}
+
+
+nuc_tally_table_t *
+ngx_http_nucleus_get_tallies(ngx_shm_zone_t *zone)
+{
+    ngx_http_nucleus_zone_t *nz = zone->data;
+
+    return nz->tallies;
+}
+
+
+/*
+ * Of a zone that is new.  Each process does so before it serves, until one has
+ * come to the end: a count that is there is only made larger, so that it
+ * does not matter how many do, nor where one is killed
+ */
+
+void
+ngx_http_nucleus_restore_tallies(ngx_shm_zone_t *zone, const char *dir,
+    ngx_log_t *log)
+{
+    size_t                    i, n;
+    uint64_t                  day;
+    nuc_err_t                 err;
+    nuc_events_today_t       *list;
+    ngx_http_nucleus_zone_t  *nz;
+
+    nz = zone->data;
+
+    if (nz->restored) {
+        return;
+    }
+
+    if (nuc_events_today_read(&nuc_sys_posix, dir, &list, &n, &err)
+        != NUC_OK)
+    {
+        ngx_log_error(NGX_LOG_ERR, log, 0, "nucleus quotas: %s", err.message);
+        return;
+    }
+
+    day = ngx_time() / 86400;
+
+    for (i = 0; i < n; i++) {
+        if (list[i].day == day) {
+            (void) nuc_tally_raise(nz->tallies,
+                         nuc_tally_tag(nz->tallies, nuc_str(list[i].tenant)),
+                         list[i].count, day);
+        }
+    }
+
+    free(list);
+
+    nz->restored = 1;
 }

@@ -17,6 +17,7 @@
 #include "nuc_budget.h"
 #include "nuc_buf.h"
 #include "nuc_err.h"
+#include "nuc_events_today.h"
 #include "nuc_format.h"
 #include "nuc_generation.h"
 #include "nuc_last_used.h"
@@ -25,6 +26,7 @@
 #include "nuc_record.h"
 #include "nuc_rid.h"
 #include "nuc_snapshot.h"
+#include "nuc_tally.h"
 #include "nuc_uuid.h"
 #include "nuc_watch.h"
 
@@ -137,6 +139,9 @@ typedef struct {
 /* places for keys that were used; a power of two */
 #define NGX_HTTP_NUCLEUS_USES          4096
 
+/* places for tenants whose quotas were used; a power of two */
+#define NGX_HTTP_NUCLEUS_TALLIES       1024
+
 /* one that is not current is there until its last ticket is back */
 
 typedef struct ngx_http_nucleus_generation_s  ngx_http_nucleus_generation_t;
@@ -159,9 +164,12 @@ typedef struct {
     ngx_http_nucleus_generation_t *oldest;
     ngx_event_t                    age;           /* when max_age is over */
 
-    const char                    *uses_dir;
+    const char                    *notes_dir;
     nuc_last_used_t               *uses;          /* not handed over yet */
     ngx_uint_t                     nuses;
+    nuc_events_today_t            *tallies;       /* likewise */
+    ngx_uint_t                     ntallies;
+    ngx_shm_zone_t                *zone;          /* that has the counts */
     ngx_event_t                    hand_over;
 } ngx_http_nucleus_registry_t;
 
@@ -200,6 +208,7 @@ typedef struct {
     ngx_http_nucleus_registry_t    registry;
 
     ngx_uint_t                     nslowed;       /* refusals that wait */
+    unsigned                       crowded:1;     /* a quota had no place */
 
     nuc_budget_t                   budget;        /* of max_inflight */
     ngx_msec_t                     timeout;
@@ -256,7 +265,8 @@ typedef enum {
     NGX_HTTP_NUCLEUS_REGISTRY_FAILED,
     NGX_HTTP_NUCLEUS_TOO_MANY_FAILURES,
     NGX_HTTP_NUCLEUS_RATE_LIMITED,
-    NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE
+    NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,
+    NGX_HTTP_NUCLEUS_QUOTA_EXCEEDED
 } ngx_http_nucleus_problem_e;
 
 
@@ -286,6 +296,7 @@ typedef struct {
     nuc_limit_t                    key_limits[NUC_UNIT_COUNT];
     nuc_limit_t                    tenant_limits[NUC_UNIT_COUNT];
     size_t                         max_inflight;  /* bytes, 0: no quota */
+    uint64_t                       max_events;    /* a day, 0: no quota */
     unsigned                       by_certificate:1;
     unsigned                       key_limited:1; /* by the registry */
     unsigned                       tenant_limited:1;
@@ -314,6 +325,10 @@ typedef struct {
     ngx_http_nucleus_bucket_t     *buckets;       /* of the limits that apply */
     ngx_uint_t                     nbuckets;
 
+    uint64_t                       tally;         /* tag of the tenant's */
+    uint64_t                       tallied;       /* events */
+    uint64_t                       day;           /* on which they are */
+
     size_t                         count;
     u_char                        *rids;          /* NUC_RID_LEN each */
     u_char                         rid[NUC_RID_LEN];
@@ -340,6 +355,7 @@ ngx_int_t ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
     ngx_http_nucleus_main_conf_t *nmcf);
 void ngx_http_nucleus_exit_registry(void);
 void ngx_http_nucleus_note_use(uint64_t id);
+void ngx_http_nucleus_note_tally(ngx_str_t *tenant, uint64_t tag);
 nuc_snapshot_t *ngx_http_nucleus_snapshot(void);
 ngx_uint_t ngx_http_nucleus_registry_is_ready(void);
 ngx_http_nucleus_generation_t *ngx_http_nucleus_hold_generation(void);
@@ -413,6 +429,8 @@ ngx_int_t ngx_http_nucleus_limit_body(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 ngx_int_t ngx_http_nucleus_limit_events(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_return_events(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
 ngx_uint_t ngx_http_nucleus_count_failure(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
@@ -433,6 +451,9 @@ ngx_int_t ngx_http_nucleus_add_zone(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf);
 nuc_bucket_table_t *ngx_http_nucleus_get_table(ngx_shm_zone_t *zone,
     ngx_uint_t kind);
+nuc_tally_table_t *ngx_http_nucleus_get_tallies(ngx_shm_zone_t *zone);
+void ngx_http_nucleus_restore_tallies(ngx_shm_zone_t *zone, const char *dir,
+    ngx_log_t *log);
 
 /* ngx_http_nucleus_answer.c */
 

@@ -27,7 +27,7 @@
 
 /* ms */
 #define NGX_HTTP_NUCLEUS_STOP_TIME  1000
-#define NGX_HTTP_NUCLEUS_USES_TIME  5000
+#define NGX_HTTP_NUCLEUS_NOTES_TIME 5000
 
 
 static char *ngx_http_nucleus_registry_option(ngx_conf_t *cf,
@@ -44,7 +44,9 @@ static void ngx_http_nucleus_drop_old(ngx_http_nucleus_registry_t *nr);
 static void ngx_http_nucleus_watch_age(ngx_http_nucleus_registry_t *nr);
 static void ngx_http_nucleus_age_handler(ngx_event_t *ev);
 static void ngx_http_nucleus_hand_over_uses(ngx_http_nucleus_registry_t *nr);
-static void ngx_http_nucleus_uses_handler(ngx_event_t *ev);
+static void ngx_http_nucleus_hand_over_tallies(
+    ngx_http_nucleus_registry_t *nr);
+static void ngx_http_nucleus_notes_handler(ngx_event_t *ev);
 
 
 char *
@@ -262,9 +264,10 @@ ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
 
     nr->max_age = nmcf->registry_max_age;
     nr->name = nmcf->registry;
-    nr->uses_dir = (char *) nmcf->path->name.data;
+    nr->notes_dir = (char *) nmcf->path->name.data;
+    nr->zone = nmcf->zone;
 
-    nr->hand_over.handler = ngx_http_nucleus_uses_handler;
+    nr->hand_over.handler = ngx_http_nucleus_notes_handler;
     nr->hand_over.data = nr;
     nr->hand_over.log = cycle->log;
     nr->hand_over.cancelable = 1;
@@ -273,6 +276,10 @@ ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
 
     if (nuc_key_hasher_create(&nr->hasher, &err) != NUC_OK) {
         return NGX_ERROR;
+    }
+
+    if (nr->zone) {
+        ngx_http_nucleus_restore_tallies(nr->zone, nr->notes_dir, cycle->log);
     }
 
     if (nuc_reader_lock_open(&nuc_sys_posix, readers, &nr->lock, &err)
@@ -558,7 +565,7 @@ ngx_http_nucleus_note_use(uint64_t id)
         nr->nuses = 0;
 
         if (!nr->hand_over.timer_set) {
-            ngx_add_timer(&nr->hand_over, NGX_HTTP_NUCLEUS_USES_TIME);
+            ngx_add_timer(&nr->hand_over, NGX_HTTP_NUCLEUS_NOTES_TIME);
         }
     }
 
@@ -582,9 +589,10 @@ ngx_http_nucleus_note_use(uint64_t id)
 
 
 static void
-ngx_http_nucleus_uses_handler(ngx_event_t *ev)
+ngx_http_nucleus_notes_handler(ngx_event_t *ev)
 {
     ngx_http_nucleus_hand_over_uses(ev->data);
+    ngx_http_nucleus_hand_over_tallies(ev->data);
 }
 
 
@@ -605,9 +613,98 @@ ngx_http_nucleus_hand_over_uses(ngx_http_nucleus_registry_t *nr)
         }
     }
 
-    nuc_watch_note_uses(nr->watch, nr->uses_dir, nr->uses, n);
+    nuc_watch_note(nr->watch, &nuc_last_used_notes, nr->notes_dir, nr->uses,
+                   n);
 
     nr->uses = NULL;
+}
+
+
+/*
+ * A hash table of the tenants whose events were counted since the last time;
+ * how many there are is seen when it is handed over
+ */
+
+void
+ngx_http_nucleus_note_tally(ngx_str_t *tenant, uint64_t tag)
+{
+    ngx_uint_t                    i;
+    nuc_events_today_t           *of;
+    ngx_http_nucleus_registry_t  *nr;
+
+    nr = &ngx_http_nucleus_process.registry;
+
+    if (nr->tallies == NULL) {
+        nr->tallies = calloc(NGX_HTTP_NUCLEUS_TALLIES,
+                             sizeof(nuc_events_today_t));
+        if (nr->tallies == NULL) {
+            return;
+        }
+
+        nr->ntallies = 0;
+
+        if (!nr->hand_over.timer_set) {
+            ngx_add_timer(&nr->hand_over, NGX_HTTP_NUCLEUS_NOTES_TIME);
+        }
+    }
+
+    i = tag & (NGX_HTTP_NUCLEUS_TALLIES - 1);
+    of = nr->tallies;
+
+    while (of[i].tenant[0]
+           && (ngx_strncmp(of[i].tenant, tenant->data, tenant->len) != 0
+               || of[i].tenant[tenant->len] != '\0'))
+    {
+        i = (i + 1) & (NGX_HTTP_NUCLEUS_TALLIES - 1);
+    }
+
+    if (of[i].tenant[0]) {
+        return;
+    }
+
+    ngx_memcpy(of[i].tenant, tenant->data, tenant->len);
+
+    if (++nr->ntallies > NGX_HTTP_NUCLEUS_TALLIES / 4 * 3) {
+        ngx_http_nucleus_hand_over_tallies(nr);
+    }
+}
+
+
+static void
+ngx_http_nucleus_hand_over_tallies(ngx_http_nucleus_registry_t *nr)
+{
+    size_t               i, n;
+    nuc_tally_table_t   *table;
+    nuc_events_today_t  *of;
+
+    if (nr->tallies == NULL) {
+        return;
+    }
+
+    table = ngx_http_nucleus_get_tallies(nr->zone);
+    n = 0;
+
+    for (i = 0; i < NGX_HTTP_NUCLEUS_TALLIES; i++) {
+
+        of = &nr->tallies[i];
+
+        if (of->tenant[0] == '\0') {
+            continue;
+        }
+
+        of->count = nuc_tally_look(table,
+                                   nuc_tally_tag(table, nuc_str(of->tenant)),
+                                   &of->day);
+
+        if (of->day) {
+            nr->tallies[n++] = *of;
+        }
+    }
+
+    nuc_watch_note(nr->watch, &nuc_events_today_notes, nr->notes_dir,
+                   nr->tallies, n);
+
+    nr->tallies = NULL;
 }
 
 
@@ -650,6 +747,7 @@ ngx_http_nucleus_exit_registry(void)
 
     if (nr->watch) {
         ngx_http_nucleus_hand_over_uses(nr);
+        ngx_http_nucleus_hand_over_tallies(nr);
     }
 
     if (nr->watch

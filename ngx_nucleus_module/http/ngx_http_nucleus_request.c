@@ -310,6 +310,7 @@ ngx_http_nucleus_process_body(ngx_http_request_t *r,
     ngx_http_nucleus_trim_records();
 
     if (rc != NGX_OK) {
+        ngx_http_nucleus_return_events(r, ctx);
         ngx_http_nucleus_give_body_back(r, ctx);
         ngx_http_finalize_request(r, rc);
         return;
@@ -631,6 +632,8 @@ ngx_http_nucleus_finish(ngx_http_nucleus_ctx_t *ctx,
         (void) ngx_http_nucleus_ready(nq, &retry_after);
 
         status = ngx_http_nucleus_refuse_rc(r, rc, retry_after);
+
+        ngx_http_nucleus_return_events(r, ctx);
     }
 
     ngx_http_finalize_request(r, status);

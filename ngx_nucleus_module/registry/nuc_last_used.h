@@ -12,8 +12,7 @@
 #ifndef NUC_LAST_USED_H
 #define NUC_LAST_USED_H
 
-#include "nuc_err.h"
-#include "nuc_sys.h"
+#include "nuc_notes.h"
 
 #define NUC_LAST_USED_FILE "last-used"
 
@@ -21,6 +20,8 @@ typedef struct {
     uint64_t id;      /* of the key, as nuc_key.h has it */
     uint64_t seconds; /* since 1970 */
 } nuc_last_used_t;
+
+extern const nuc_notes_kind_t nuc_last_used_notes;
 
 /*
  * Writes what is newer in "uses" (in any order, an id more than once too) into

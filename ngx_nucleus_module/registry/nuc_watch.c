@@ -9,11 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NUC_WATCH_MS 100
+#define NUC_WATCH_MS    100
+#define NUC_WATCH_TRIES 50 /* at the end, each after 10 ms */
 
-/* at the end, for uses that another process keeps us from writing */
-#define NUC_WATCH_TRIES  50
-#define NUC_WATCH_TRY_NS 10000000
+/* what is to be written into a file */
+typedef struct {
+    const nuc_notes_kind_t *kind; /* NULL: none yet */
+    const char *dir;
+    void *items; /* not written yet */
+    size_t count;
+} nuc_watch_notes_t;
 
 struct nuc_watch_s {
     /* the thread's own, once it runs */
@@ -32,9 +37,7 @@ struct nuc_watch_s {
 
     pthread_mutex_t mutex;
     pthread_cond_t work; /* for the thread: stop */
-    const char *uses_dir;
-    nuc_last_used_t *uses; /* not written yet */
-    size_t nuses;
+    nuc_watch_notes_t notes[NUC_WATCH_KINDS];
     pthread_cond_t finished; /* for nuc_watch_stop */
     nuc_snapshot_file_t *file;
     nuc_err_t error;
@@ -46,6 +49,8 @@ struct nuc_watch_s {
 
 static void nuc_watch_free(nuc_watch_t *watch)
 {
+    size_t i;
+
     nuc_snapshot_unload(watch->sys, watch->file);
 
     if (watch->wake_fd != -1) {
@@ -55,7 +60,11 @@ static void nuc_watch_free(nuc_watch_t *watch)
     pthread_cond_destroy(&watch->finished);
     pthread_cond_destroy(&watch->work);
     pthread_mutex_destroy(&watch->mutex);
-    free(watch->uses);
+
+    for (i = 0; i < NUC_WATCH_KINDS; i++) {
+        free(watch->notes[i].items);
+    }
+
     free(watch->path);
     free(watch);
 }
@@ -210,60 +219,71 @@ static int nuc_watch_wait(nuc_watch_t *watch)
 }
 
 /* More than one note may come before the last is written. */
-static void nuc_watch_join_uses(nuc_watch_t *watch, nuc_last_used_t *uses, size_t count)
+static void nuc_watch_join(nuc_watch_notes_t *notes, void *items, size_t count)
 {
-    nuc_last_used_t *joined;
+    char *joined;
+    size_t size = notes->kind->size;
 
-    if (watch->nuses == 0) {
-        free(watch->uses);
-        watch->uses = uses;
-        watch->nuses = count;
+    if (notes->count == 0) {
+        free(notes->items);
+        notes->items = items;
+        notes->count = count;
         return;
     }
 
-    joined = realloc(watch->uses, (watch->nuses + count) * sizeof(*joined));
+    joined = realloc(notes->items, (notes->count + count) * size);
     if (joined != NULL) {
-        memcpy(joined + watch->nuses, uses, count * sizeof(*joined));
-        watch->uses = joined;
-        watch->nuses += count;
+        memcpy(joined + notes->count * size, items, count * size);
+        notes->items = joined;
+        notes->count += count;
     }
 
-    free(uses);
+    free(items);
 }
 
-/* Returns 0 when it is another's turn, and they are still there. */
-static int nuc_watch_write_uses(nuc_watch_t *watch)
+/* Returns 1 when it is another's turn. */
+static int nuc_watch_write_one(nuc_watch_t *watch, nuc_watch_notes_t *notes)
 {
-    size_t count;
-    nuc_last_used_t *uses;
+    nuc_watch_notes_t taken;
 
     pthread_mutex_lock(&watch->mutex);
-    uses = watch->uses;
-    count = watch->nuses;
-    watch->uses = NULL;
-    watch->nuses = 0;
+    taken = *notes;
+    notes->items = NULL;
+    notes->count = 0;
     pthread_mutex_unlock(&watch->mutex);
 
-    if (count == 0 ||
-        nuc_last_used_merge(watch->sys, watch->uses_dir, uses, count, NULL) != NUC_BUSY) {
-        free(uses);
-        return 1;
+    if (taken.count == 0 || nuc_notes_merge(watch->sys, taken.kind, taken.dir,
+                                            taken.items, taken.count, NULL) != NUC_BUSY) {
+        free(taken.items);
+        return 0;
     }
 
     pthread_mutex_lock(&watch->mutex);
-    nuc_watch_join_uses(watch, uses, count);
+    nuc_watch_join(notes, taken.items, taken.count);
     pthread_mutex_unlock(&watch->mutex);
 
-    return 0;
+    return 1;
 }
 
-/* Processes that a reload replaces end, and write, at the same time. */
-static void nuc_watch_write_last_uses(nuc_watch_t *watch)
+static int nuc_watch_write(nuc_watch_t *watch)
 {
-    int i;
-    struct timespec pause = {0, NUC_WATCH_TRY_NS};
+    int busy = 0;
+    size_t i;
 
-    for (i = 1; !nuc_watch_write_uses(watch) && i < NUC_WATCH_TRIES; i++) {
+    for (i = 0; i < NUC_WATCH_KINDS; i++) {
+        busy |= nuc_watch_write_one(watch, &watch->notes[i]);
+    }
+
+    return busy;
+}
+
+/* When nginx ends, its processes do so together. */
+static void nuc_watch_write_last(nuc_watch_t *watch)
+{
+    unsigned tries = NUC_WATCH_TRIES;
+    struct timespec pause = {.tv_nsec = 10 * 1000000};
+
+    while (nuc_watch_write(watch) && tries-- > 0) {
         nanosleep(&pause, NULL);
     }
 }
@@ -277,10 +297,10 @@ static void *nuc_watch_run(void *data)
 
     do {
         nuc_watch_look(watch);
-        (void) nuc_watch_write_uses(watch);
+        nuc_watch_write(watch);
     } while (nuc_watch_wait(watch));
 
-    nuc_watch_write_last_uses(watch);
+    nuc_watch_write_last(watch);
 
     pthread_mutex_lock(&watch->mutex);
     watch->has_finished = 1;
@@ -417,13 +437,27 @@ nuc_rc_t nuc_watch_poll(nuc_watch_t *watch, nuc_snapshot_file_t **file, nuc_err_
     return rc;
 }
 
-void nuc_watch_note_uses(nuc_watch_t *watch, const char *dir, nuc_last_used_t *uses,
-                         size_t count)
+void nuc_watch_note(nuc_watch_t *watch, const nuc_notes_kind_t *kind, const char *dir,
+                    void *items, size_t count)
 {
+    size_t i;
+
     pthread_mutex_lock(&watch->mutex);
-    watch->uses_dir = dir;
-    nuc_watch_join_uses(watch, uses, count);
+
+    for (i = 0; i < NUC_WATCH_KINDS; i++) {
+        if (watch->notes[i].kind == NULL || watch->notes[i].kind == kind) {
+            watch->notes[i].kind = kind;
+            watch->notes[i].dir = dir;
+            nuc_watch_join(&watch->notes[i], items, count);
+            break;
+        }
+    }
+
     pthread_mutex_unlock(&watch->mutex);
+
+    if (i == NUC_WATCH_KINDS) {
+        free(items);
+    }
 }
 
 nuc_rc_t nuc_watch_stop(nuc_watch_t *watch, unsigned deadline_ms, nuc_err_t *err)

@@ -6,8 +6,10 @@
 #ifndef NUC_WATCH_H
 #define NUC_WATCH_H
 
-#include "nuc_last_used.h"
+#include "nuc_notes.h"
 #include "nuc_snapshot.h"
+
+#define NUC_WATCH_KINDS 2 /* of notes */
 
 typedef struct nuc_watch_s nuc_watch_t;
 
@@ -33,15 +35,15 @@ int nuc_watch_fd(const nuc_watch_t *watch);
 nuc_rc_t nuc_watch_poll(nuc_watch_t *watch, nuc_snapshot_file_t **file, nuc_err_t *err);
 
 /*
- * Have the thread write what nuc_last_used_merge takes; "uses" is from malloc and the
- * watch's from here on, "dir" outlives the watch.  What is lost (no memory, the disk) is
- * lost.
+ * Have the thread write what nuc_notes_merge takes; "items" is from malloc and the
+ * watch's from here on, "kind" and "dir" outlive the watch.  There may be NUC_WATCH_KINDS
+ * of them.  What is lost (no memory, the disk) is lost.
  */
-void nuc_watch_note_uses(nuc_watch_t *watch, const char *dir, nuc_last_used_t *uses,
-                         size_t count);
+void nuc_watch_note(nuc_watch_t *watch, const nuc_notes_kind_t *kind, const char *dir,
+                    void *items, size_t count);
 
 /*
- * Ends the thread, which first writes the uses that were noted, and frees the watch and
+ * Ends the thread, which first writes what was noted, and frees the watch and
  * what nobody took of it.  NUC_UNKNOWN: the disk did not answer in time; the thread frees
  * both when it does.
  */
