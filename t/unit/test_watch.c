@@ -15,6 +15,7 @@
 
 #include "logkit.h"
 #include "nuc_time.h"
+#include "nuc_last_used.h"
 #include "nuc_watch.h"
 #include "sim.h"
 #include "tap.h"
@@ -287,7 +288,7 @@ static void test_uses(void)
     gives(watch, 1, "a watch");
     uses[0] = (nuc_last_used_t){.id = 7, .seconds = 1800000000};
     busy = 5;
-    nuc_watch_note_uses(watch, top, uses, 1);
+    nuc_watch_note(watch, &nuc_last_used_notes, top, uses, 1);
     stop(watch);
 
     is_int(nuc_last_used_read(&nuc_sys_posix, top, &read, &count, NULL), NUC_OK, "uses");
