@@ -117,7 +117,7 @@ my $gone = $registry->key(tenant => 'south');
 sub bearer { return (Authorization => "Bearer $_[0]{key}") }
 
 # what is written now is used within a second
-$t->wait_for('the new keys are known', 5, sub { send_to('/events', bearer($near))->status == 202 });
+$t->wait_for('the new keys are known', 5, sub { send_to('/events', bearer($gone))->status == 202 });
 
 $t->wait_for('a key expires', 5, sub { send_to('/events', bearer($expired))->status == 401 });
 refused(send_to('/events', bearer($expired)), 401, 'key-expired', $bad);
