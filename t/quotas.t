@@ -120,6 +120,16 @@ $t->reload;
 $t->wait_old;
 is(send_events('/off', 1)->status, 429, 'kept through a reload');
 
+$t->expect_log(qr/\[alert\] .* exited on signal 9/);
+my @killed = $t->nginx_workers;
+kill 'KILL', @killed;
+$t->wait_for('new processes', 20, sub {
+    my %now = map { $_ => 1 } $t->nginx_workers;
+    return keys %now == 2 && !grep { $now{$_} } @killed;
+});
+$t->wait_ready;
+is(send_events('/off', 1)->status, 429, 'and when processes are killed');
+
 quota(3000);
 is(send_events('/off', 500)->status, 202, 'a larger quota');
 $t->stop('nginx');

@@ -6,7 +6,8 @@
  *
  *     north 20778 1500
  *
- * Of one day the larger count is kept, of two days the later one.
+ * Of one day the larger count is kept, of two days the later one: what was given back
+ * since it was written counts again after a restart.
  */
 
 #ifndef NUC_EVENTS_TODAY_H

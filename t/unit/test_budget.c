@@ -84,7 +84,8 @@ static void test_shares(void)
     is_int(nuc_budget_most(&budget), MAX / 2, "one address may have half");
     ok(!take("a", 1, MAX / 2 + 1), "not more than half at once");
     is_int(budget.accounts, 0, "who was refused has no account");
-    is_int((long long) nuc_budget_used(&budget, nuc_str("a")), 0, "nobody holds anything");
+    is_int((long long) nuc_budget_used(&budget, nuc_str("a")), 0,
+           "nobody holds anything");
     is_int(nuc_budget_take(&budget, &account, nuc_str("a"), 1, MAX / 2, 0), NUC_OK,
            "half");
     is_int((long long) nuc_budget_used(&budget, nuc_str("a")), MAX / 2, "which it holds");

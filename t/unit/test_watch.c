@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "logkit.h"
+#include "nuc_events_today.h"
+#include "nuc_last_used.h"
 #include "nuc_time.h"
 #include "nuc_last_used.h"
 #include "nuc_watch.h"
@@ -27,7 +29,11 @@ static const nuc_uuid_t ours = {{1}}, foreign = {{2}};
 
 /* A disk that stands still, or fails, when it is told to. */
 static nuc_sys_t disk;
+<<<<<<< HEAD
 static atomic_int stuck, failing, looks, busy;
+=======
+static atomic_int stuck, failing, looks, busy; /* busy: locks that others hold */
+>>>>>>> 4d715358da1b9c9aea21a951bcc20c5711370f4c
 
 static int disk_stat(const nuc_sys_t *sys, const char *name, struct stat *st)
 {
@@ -50,7 +56,10 @@ static int disk_open(const nuc_sys_t *sys, const char *name, int flags, mode_t m
     return nuc_sys_posix.open(sys, name, flags, mode);
 }
 
+<<<<<<< HEAD
 /* Another process has the file of the uses for so many tries. */
+=======
+>>>>>>> 4d715358da1b9c9aea21a951bcc20c5711370f4c
 static int disk_lock(const nuc_sys_t *sys, int fd)
 {
     if (busy > 0) {
@@ -328,6 +337,77 @@ static void test_signals(void)
     stop(watch);
 }
 
+/* The event loop's notes: "uses" and "count" as one of each kind. */
+static void note(nuc_watch_t *watch, uint64_t seconds, uint64_t count)
+{
+    nuc_last_used_t *use = calloc(1, sizeof(*use));
+    nuc_events_today_t *of = calloc(1, sizeof(*of));
+
+    *use = (nuc_last_used_t){.id = 5, .seconds = seconds};
+    *of = (nuc_events_today_t){.tenant = "north", .day = 7, .count = count};
+    nuc_watch_note(watch, &nuc_last_used_notes, top, use, 1);
+    nuc_watch_note(watch, &nuc_events_today_notes, top, of, 1);
+}
+
+static int is_written(uint64_t seconds, uint64_t count)
+{
+    int written = 0;
+    size_t nuses = 0, n = 0;
+    nuc_last_used_t *uses = NULL;
+    nuc_events_today_t *list = NULL;
+
+    if (nuc_last_used_read(&nuc_sys_posix, top, &uses, &nuses, NULL) == NUC_OK &&
+        nuc_events_today_read(&nuc_sys_posix, top, &list, &n, NULL) == NUC_OK) {
+        written = nuses == 1 && uses[0].seconds == seconds && n == 1 &&
+                  nuc_events_today_find(list, n, "north", 7) == count;
+    }
+
+    free(uses);
+    free(list);
+
+    return written;
+}
+
+static void test_notes(void)
+{
+    static const nuc_notes_kind_t third = {.size = 1};
+    uint64_t end = nuc_time_monotonic() + WAIT_MS * 1000ULL;
+    nuc_watch_t *watch;
+
+    save(&ours, 1);
+    watch = start(NULL, NULL);
+    gives(watch, 1, "a snapshot");
+    note(watch, 10, 100);
+
+    while (!is_written(10, 100) && nuc_time_monotonic() < end) {
+        usleep(1000);
+    }
+
+    ok(is_written(10, 100), "notes of two kinds are written");
+
+    busy = 6;
+    note(watch, 11, 101);
+    note(watch, 12, 102);
+
+    while (!is_written(12, 102) && nuc_time_monotonic() < end) {
+        usleep(1000);
+    }
+
+    ok(is_written(12, 102) && busy == 0, "and those that had to wait for others");
+    nuc_watch_note(watch, &third, top, calloc(1, 1), 1);
+    busy = 20;
+    note(watch, 13, 103);
+    stop(watch);
+    ok(is_written(13, 103) && busy == 0, "at the end too");
+
+    watch = start(NULL, NULL);
+    busy = 1000000;
+    note(watch, 14, 104);
+    stop(watch);
+    ok(is_written(13, 103) && busy > 0, "which is not waited for for ever");
+    busy = 0;
+}
+
 int main(void)
 {
     kit_temp_dir(top);
@@ -342,7 +422,11 @@ int main(void)
     test_not_taken();
     test_stuck();
     test_signals();
+<<<<<<< HEAD
     test_uses();
+=======
+    test_notes();
+>>>>>>> 4d715358da1b9c9aea21a951bcc20c5711370f4c
 
     sim_remove_tree(top);
 
