@@ -17,7 +17,6 @@
 #include "nuc_events_today.h"
 #include "nuc_last_used.h"
 #include "nuc_time.h"
-#include "nuc_last_used.h"
 #include "nuc_watch.h"
 #include "sim.h"
 #include "tap.h"
@@ -29,11 +28,7 @@ static const nuc_uuid_t ours = {{1}}, foreign = {{2}};
 
 /* A disk that stands still, or fails, when it is told to. */
 static nuc_sys_t disk;
-<<<<<<< HEAD
-static atomic_int stuck, failing, looks, busy;
-=======
 static atomic_int stuck, failing, looks, busy; /* busy: locks that others hold */
->>>>>>> 4d715358da1b9c9aea21a951bcc20c5711370f4c
 
 static int disk_stat(const nuc_sys_t *sys, const char *name, struct stat *st)
 {
@@ -56,10 +51,6 @@ static int disk_open(const nuc_sys_t *sys, const char *name, int flags, mode_t m
     return nuc_sys_posix.open(sys, name, flags, mode);
 }
 
-<<<<<<< HEAD
-/* Another process has the file of the uses for so many tries. */
-=======
->>>>>>> 4d715358da1b9c9aea21a951bcc20c5711370f4c
 static int disk_lock(const nuc_sys_t *sys, int fd)
 {
     if (busy > 0) {
@@ -286,26 +277,6 @@ static void test_stuck(void)
     is_int(before, 0, "its thread ends when the disk answers");
 }
 
-static void test_uses(void)
-{
-    size_t count = 0;
-    nuc_watch_t *watch;
-    nuc_last_used_t *uses = calloc(1, sizeof(*uses)), *read = NULL;
-
-    save(&ours, 1);
-    watch = start(NULL, NULL);
-    gives(watch, 1, "a watch");
-    uses[0] = (nuc_last_used_t){.id = 7, .seconds = 1800000000};
-    busy = 5;
-    nuc_watch_note(watch, &nuc_last_used_notes, top, uses, 1);
-    stop(watch);
-
-    is_int(nuc_last_used_read(&nuc_sys_posix, top, &read, &count, NULL), NUC_OK, "uses");
-    ok(count == 1 && read[0].id == 7, "the last are written when it is our turn");
-    is_int(busy, 0, "which it was not before");
-    free(read);
-}
-
 static void on_signal(int sig)
 {
     (void) sig;
@@ -422,11 +393,7 @@ int main(void)
     test_not_taken();
     test_stuck();
     test_signals();
-<<<<<<< HEAD
-    test_uses();
-=======
     test_notes();
->>>>>>> 4d715358da1b9c9aea21a951bcc20c5711370f4c
 
     sim_remove_tree(top);
 
