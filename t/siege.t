@@ -120,9 +120,11 @@ my @keyed = (
     [ 'insufficient-scope',    keyed($registry->key(scope => 'read')->{key}) ],
     [ 'address-not-allowed',   keyed($registry->key(from => '192.0.2.0/24')->{key}) ],
     [ 'stream-not-allowed',    keyed($right->{key}) ],
+    [ 'quota-exceeded',        keyed($registry->key(tenant => 'small')->{key}) ],
 );
 
 $registry->must('tenant', 'disable', 'gone');
+$registry->must(qw(tenant limits small --events-a-day 1));
 
 for my $kind (@keyed) {
     $t->wait_for("nginx answers $kind->[0]", 10, sub {
