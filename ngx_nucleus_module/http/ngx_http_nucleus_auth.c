@@ -28,6 +28,7 @@ static ngx_int_t ngx_http_nucleus_find_again(nuc_snapshot_t *snapshot,
 static void ngx_http_nucleus_check_credentials(ngx_http_request_t *r,
     ngx_http_nucleus_auth_t *auth);
 static ngx_uint_t ngx_http_nucleus_is_private(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_nucleus_is_forwarded(ngx_http_request_t *r);
 static void ngx_http_nucleus_map_address(struct sockaddr *sa, u_char *address);
 static ngx_str_t *ngx_http_nucleus_find_header(ngx_http_request_t *r,
     ngx_str_t *name);
@@ -449,7 +450,6 @@ ngx_http_nucleus_check_credentials(ngx_http_request_t *r,
 static ngx_uint_t
 ngx_http_nucleus_is_private(ngx_http_request_t *r)
 {
-    ngx_str_t         *name;
     ngx_connection_t  *c;
 
     c = r->connection;
@@ -466,13 +466,43 @@ ngx_http_nucleus_is_private(ngx_http_request_t *r)
         return 0;
     }
 
-    for (name = ngx_http_nucleus_forwarding; name->len; name++) {
-        if (ngx_http_nucleus_find_header(r, name)) {
-            return 0;
+    return !ngx_http_nucleus_is_forwarded(r);
+}
+
+
+static ngx_uint_t
+ngx_http_nucleus_is_forwarded(ngx_http_request_t *r)
+{
+    ngx_str_t        *name;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *header;
+
+    part = &r->headers_in.headers.part;
+    header = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return 0;
+            }
+
+            part = part->next;
+            header = part->elts;
+            i = 0;
+        }
+
+        for (name = ngx_http_nucleus_forwarding; name->len; name++) {
+
+            if (header[i].key.len == name->len
+                && ngx_strncmp(header[i].lowcase_key, name->data, name->len)
+                   == 0)
+            {
+                return 1;
+            }
         }
     }
-
-    return 1;
 }
 
 

@@ -77,8 +77,7 @@ static ngx_int_t ngx_http_nucleus_take_quota(ngx_http_request_t *r,
 static ngx_int_t ngx_http_nucleus_refuse_quota(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, nuc_rc_t rc, nuc_tally_answer_t *answer);
 static u_char *ngx_http_nucleus_write_state(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, uint64_t now,
-    u_char *p);
+    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, u_char *p);
 static ngx_shm_zone_t *ngx_http_nucleus_get_zone(ngx_http_request_t *r);
 static uint64_t ngx_http_nucleus_now(void);
 
@@ -466,6 +465,7 @@ ngx_http_nucleus_add_bucket(ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
                             party->name, &limit->value);
     b->taken = 0;
     b->at = 0;
+    b->left = 0;
 }
 
 
@@ -532,6 +532,7 @@ ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
         if (refusal->bucket == NULL) {
             b->taken = n;
             b->at = now;
+            b->left = answer.left;
         }
 
         return;
@@ -724,7 +725,6 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
 {
     size_t                      len;
     u_char                     *p;
-    uint64_t                    now;
     ngx_str_t                   policy, state;
     ngx_uint_t                  i;
     ngx_http_nucleus_bucket_t  *b;
@@ -759,15 +759,13 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
     policy.len = p - policy.data;
     state.data = p;
 
-    now = ngx_http_nucleus_now();
-
     for (i = 0; i < ctx->nbuckets; i++) {
 
         if (i) {
             *p++ = ','; *p++ = ' ';
         }
 
-        p = ngx_http_nucleus_write_state(r, ctx, &b[i], now, p);
+        p = ngx_http_nucleus_write_state(r, ctx, &b[i], p);
     }
 
     state.len = p - state.data;
@@ -787,22 +785,28 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
 
 static u_char *
 ngx_http_nucleus_write_state(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, uint64_t now,
-    u_char *p)
+    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, u_char *p)
 {
-    uint64_t                         window, rate;
+    uint64_t                         window, rate, left;
     nuc_bucket_answer_t              answer;
     const ngx_http_nucleus_limit_t  *limit;
 
     limit = b->limit;
     rate = limit->value.rate;
+    left = b->left;
 
-    (void) nuc_bucket_peek(
+    /* what it has taken told it, as of a moment ago */
+
+    if (b->taken == 0) {
+        (void) nuc_bucket_peek(
                     ngx_http_nucleus_get_table(ngx_http_nucleus_get_zone(r),
                                                limit->kind),
-                    b->tag, &limit->value, 0, now, &answer);
+                    b->tag, &limit->value, 0, ngx_http_nucleus_now(), &answer);
 
-    window = ngx_max((answer.left + rate - 1) / rate, 1);
+        left = answer.left;
+    }
+
+    window = ngx_max((left + rate - 1) / rate, 1);
 
     if (ctx->problem && ctx->problem->retry_after) {
         window = ngx_min(window, ctx->problem->retry_after);
@@ -810,7 +814,7 @@ ngx_http_nucleus_write_state(ngx_http_request_t *r,
 
     return ngx_sprintf(p, "\"%s-%s\";r=%uL;t=%uL",
                        ngx_http_nucleus_kinds[limit->kind],
-                       ngx_http_nucleus_units[limit->unit], answer.left,
+                       ngx_http_nucleus_units[limit->unit], left,
                        window);
 }
 

@@ -123,6 +123,7 @@ typedef struct {
     uint64_t                       tag;
     uint64_t                       taken;         /* units */
     uint64_t                       at;            /* ns */
+    uint64_t                       left;          /* units, when last asked */
 } ngx_http_nucleus_bucket_t;
 
 
