@@ -598,16 +598,19 @@ ngx_http_nucleus_take_key(ngx_http_request_t *r, ngx_http_nucleus_auth_t *auth,
     ngx_str_t *argument)
 {
     ngx_str_t                *value;
+    ngx_uint_t                decoded;
     nuc_credentials_t         credentials;
     nuc_credentials_fault_t   fault;
     u_char                    scratch[NUC_CREDENTIALS_SCRATCH];
 
     fault = NUC_CREDENTIALS_NONE;
+    decoded = 0;
 
     if (r->headers_in.authorization) {
         value = &r->headers_in.authorization->value;
         fault = nuc_credentials_authorization(ngx_http_nucleus_str(value),
                                               1, scratch, &credentials);
+        decoded = (credentials.form == NUC_CREDENTIALS_BASIC);
     }
 
     if (fault != NUC_CREDENTIALS_GOOD) {
@@ -630,7 +633,9 @@ ngx_http_nucleus_take_key(ngx_http_request_t *r, ngx_http_nucleus_auth_t *auth,
         auth->code = ngx_http_nucleus_fault(fault);
     }
 
-    OPENSSL_cleanse(scratch, NUC_CREDENTIALS_SCRATCH);
+    if (decoded) {
+        OPENSSL_cleanse(scratch, NUC_CREDENTIALS_SCRATCH);
+    }
 
     if (fault == NUC_CREDENTIALS_NONE) {
         ngx_http_nucleus_take_certificate(r, auth);

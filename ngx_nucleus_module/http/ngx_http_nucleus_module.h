@@ -106,6 +106,7 @@ typedef struct {
     nuc_unit_t                     unit;
     nuc_bucket_limit_t             value;
     ngx_str_t                      policy;        /* in RateLimit-Policy */
+    size_t                         name;          /* bytes of it, with quotes */
 } ngx_http_nucleus_limit_t;
 
 
