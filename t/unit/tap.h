@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int tap_run;
 static int tap_failed;
@@ -105,6 +106,15 @@ __attribute__((unused, format(printf, 5, 6))) static int tap_is_str(
 #define ok(passed, ...)        tap_ok(!!(passed), __FILE__, __LINE__, __VA_ARGS__)
 #define is_int(got, want, ...) tap_is_int(got, want, __FILE__, __LINE__, __VA_ARGS__)
 #define is_str(got, want, ...) tap_is_str(got, want, __FILE__, __LINE__, __VA_ARGS__)
+
+/* fork(): what waits to be printed is not said by both (a sanitizer's _exit() flushes).
+ */
+__attribute__((unused)) static pid_t tap_fork(void)
+{
+    fflush(stdout);
+
+    return fork();
+}
 
 /* Prints the plan; what main returns. */
 __attribute__((unused)) static int tap_done(void)

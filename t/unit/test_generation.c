@@ -63,7 +63,7 @@ static process_t start(void)
     }
 
     fflush(stdout);
-    process.pid = fork();
+    process.pid = tap_fork();
 
     if (process.pid == 0) {
         close(orders[1]);

@@ -60,7 +60,7 @@ static void both_write(void)
     enum {
         ROUNDS = 50
     };
-    pid_t pid = fork();
+    pid_t pid = tap_fork();
     int status = 0, done = 0;
     uint64_t id = pid == 0 ? 100 : 200;
 

@@ -474,7 +474,7 @@ static void test_readers(void)
 
     for (i = 0; i < 3; i++) {
         fflush(stdout);
-        pids[i] = fork();
+        pids[i] = tap_fork();
 
         if (pids[i] == 0) {
             _exit(follow(info.snapshot, info.readers, 1));

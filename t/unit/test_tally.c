@@ -236,7 +236,7 @@ static int step_through(killed_t *k, nuc_tally_table_t *table)
 {
     int status;
     nuc_tally_answer_t a;
-    pid_t pid = fork();
+    pid_t pid = tap_fork();
 
     if (pid == 0) {
         if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) {
@@ -409,7 +409,7 @@ static void test_threads(void)
 
 static pid_t start_worker(crowd_t *crowd)
 {
-    pid_t pid = fork();
+    pid_t pid = tap_fork();
 
     if (pid == 0) {
         work(crowd, (uint64_t) getpid() * 7919);
