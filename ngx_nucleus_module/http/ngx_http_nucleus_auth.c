@@ -28,10 +28,9 @@ static ngx_int_t ngx_http_nucleus_find_again(nuc_snapshot_t *snapshot,
 static void ngx_http_nucleus_check_credentials(ngx_http_request_t *r,
     ngx_http_nucleus_auth_t *auth);
 static ngx_uint_t ngx_http_nucleus_is_private(ngx_http_request_t *r);
-static ngx_uint_t ngx_http_nucleus_is_forwarded(ngx_http_request_t *r);
 static void ngx_http_nucleus_map_address(struct sockaddr *sa, u_char *address);
 static ngx_str_t *ngx_http_nucleus_find_header(ngx_http_request_t *r,
-    ngx_str_t *name);
+    ngx_str_t *names);
 static void ngx_http_nucleus_take_key(ngx_http_request_t *r,
     ngx_http_nucleus_auth_t *auth, ngx_str_t *argument);
 static ngx_http_nucleus_problem_e ngx_http_nucleus_fault(
@@ -79,7 +78,10 @@ static ngx_str_t  ngx_http_nucleus_forwarding[] = {
 };
 
 
-static ngx_str_t  ngx_http_nucleus_api_key = ngx_string("x-api-key");
+static ngx_str_t  ngx_http_nucleus_api_key[] = {
+    ngx_string("x-api-key"),
+    ngx_null_string
+};
 
 
 /* in a location that is not ours, or that asks for no key, there is nothing */
@@ -466,43 +468,8 @@ ngx_http_nucleus_is_private(ngx_http_request_t *r)
         return 0;
     }
 
-    return !ngx_http_nucleus_is_forwarded(r);
-}
-
-
-static ngx_uint_t
-ngx_http_nucleus_is_forwarded(ngx_http_request_t *r)
-{
-    ngx_str_t        *name;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *header;
-
-    part = &r->headers_in.headers.part;
-    header = part->elts;
-
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            header = part->elts;
-            i = 0;
-        }
-
-        for (name = ngx_http_nucleus_forwarding; name->len; name++) {
-
-            if (header[i].key.len == name->len
-                && ngx_strncmp(header[i].lowcase_key, name->data, name->len)
-                   == 0)
-            {
-                return 1;
-            }
-        }
-    }
+    return ngx_http_nucleus_find_header(r, ngx_http_nucleus_forwarding)
+           == NULL;
 }
 
 
@@ -556,9 +523,12 @@ ngx_http_nucleus_map_address(struct sockaddr *sa, u_char *address)
 }
 
 
+/* the first header that has one of the names */
+
 static ngx_str_t *
-ngx_http_nucleus_find_header(ngx_http_request_t *r, ngx_str_t *name)
+ngx_http_nucleus_find_header(ngx_http_request_t *r, ngx_str_t *names)
 {
+    ngx_str_t        *name;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *header;
@@ -578,10 +548,14 @@ ngx_http_nucleus_find_header(ngx_http_request_t *r, ngx_str_t *name)
             i = 0;
         }
 
-        if (header[i].key.len == name->len
-            && ngx_strncmp(header[i].lowcase_key, name->data, name->len) == 0)
-        {
-            return &header[i].value;
+        for (name = names; name->len; name++) {
+
+            if (header[i].key.len == name->len
+                && ngx_strncmp(header[i].lowcase_key, name->data, name->len)
+                   == 0)
+            {
+                return &header[i].value;
+            }
         }
     }
 }
@@ -614,7 +588,7 @@ ngx_http_nucleus_take_key(ngx_http_request_t *r, ngx_http_nucleus_auth_t *auth,
     }
 
     if (fault != NUC_CREDENTIALS_GOOD) {
-        value = ngx_http_nucleus_find_header(r, &ngx_http_nucleus_api_key);
+        value = ngx_http_nucleus_find_header(r, ngx_http_nucleus_api_key);
 
         if (value == NULL && argument->len) {
             value = argument;
