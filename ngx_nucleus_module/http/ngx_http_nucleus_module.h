@@ -479,6 +479,9 @@ ngx_int_t ngx_http_nucleus_filter_init(ngx_conf_t *cf);
 ngx_int_t ngx_http_nucleus_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_http_nucleus_init_process(ngx_cycle_t *cycle);
 void ngx_http_nucleus_exit_process(ngx_cycle_t *cycle);
+ngx_connection_t *ngx_http_nucleus_listen(ngx_cycle_t *cycle, int fd,
+    void *data, ngx_event_handler_pt handler);
+void ngx_http_nucleus_unlisten(ngx_connection_t *c);
 ngx_http_nucleus_queue_t *ngx_http_nucleus_get_queue(off_t size);
 nuc_rc_t ngx_http_nucleus_ready(ngx_http_nucleus_queue_t *nq,
     unsigned *retry_after);

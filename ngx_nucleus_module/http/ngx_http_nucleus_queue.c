@@ -198,22 +198,53 @@ static ngx_int_t
 ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
     ngx_http_nucleus_queue_t *nq)
 {
+    nq->connection = ngx_http_nucleus_listen(cycle,
+                                       nq->queue->ops->wake_fd(nq->queue), nq,
+                                       ngx_http_nucleus_wake_handler);
+
+    return nq->connection ? NGX_OK : NGX_ERROR;
+}
+
+
+/* a descriptor by which a thread of ours wakes the event loop; NULL: failed */
+
+ngx_connection_t *
+ngx_http_nucleus_listen(ngx_cycle_t *cycle, int fd, void *data,
+    ngx_event_handler_pt handler)
+{
     ngx_connection_t  *c;
 
-    c = ngx_get_connection(nq->queue->ops->wake_fd(nq->queue), cycle->log);
+    c = ngx_get_connection(fd, cycle->log);
     if (c == NULL) {
-        return NGX_ERROR;
+        return NULL;
     }
 
-    nq->connection = c;
+    c->data = data;
 
-    c->data = nq;
-
-    c->read->handler = ngx_http_nucleus_wake_handler;
+    c->read->handler = handler;
     c->read->log = cycle->log;
     c->write->log = cycle->log;
 
-    return ngx_handle_read_event(c->read, 0);
+    return (ngx_handle_read_event(c->read, 0) == NGX_OK) ? c : NULL;
+}
+
+
+/* the descriptor is the thread's */
+
+void
+ngx_http_nucleus_unlisten(ngx_connection_t *c)
+{
+    if (c->read->active) {
+        ngx_del_event(c->read, NGX_READ_EVENT, 0);
+    }
+
+    if (c->read->posted) {
+        ngx_delete_posted_event(c->read);
+    }
+
+    ngx_free_connection(c);
+
+    c->fd = (ngx_socket_t) -1;
 }
 
 
@@ -288,20 +319,7 @@ ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq,
     }
 
     if (nq->connection) {
-
-        if (nq->connection->read->active) {
-            ngx_del_event(nq->connection->read, NGX_READ_EVENT, 0);
-        }
-
-        if (nq->connection->read->posted) {
-            ngx_delete_posted_event(nq->connection->read);
-        }
-
-        ngx_free_connection(nq->connection);
-
-        /* the descriptor is the queue's */
-
-        nq->connection->fd = (ngx_socket_t) -1;
+        ngx_http_nucleus_unlisten(nq->connection);
     }
 
     ngx_http_nucleus_log_stats(cycle, nq);

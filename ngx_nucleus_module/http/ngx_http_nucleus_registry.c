@@ -310,8 +310,7 @@ static ngx_int_t
 ngx_http_nucleus_watch_registry(ngx_cycle_t *cycle,
     ngx_http_nucleus_registry_t *nr)
 {
-    nuc_err_t          err;
-    ngx_connection_t  *c;
+    nuc_err_t  err;
 
     if (nuc_watch_start(&nuc_sys_posix, (char *) nr->name.data,
                         nr->current ? nr->current->file : NULL, NULL,
@@ -323,20 +322,11 @@ ngx_http_nucleus_watch_registry(ngx_cycle_t *cycle,
         return NGX_ERROR;
     }
 
-    c = ngx_get_connection(nuc_watch_fd(nr->watch), cycle->log);
-    if (c == NULL) {
-        return NGX_ERROR;
-    }
+    nr->connection = ngx_http_nucleus_listen(cycle, nuc_watch_fd(nr->watch),
+                                           nr,
+                                           ngx_http_nucleus_registry_handler);
 
-    nr->connection = c;
-
-    c->data = nr;
-
-    c->read->handler = ngx_http_nucleus_registry_handler;
-    c->read->log = cycle->log;
-    c->write->log = cycle->log;
-
-    return ngx_handle_read_event(c->read, 0);
+    return nr->connection ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -712,29 +702,13 @@ void
 ngx_http_nucleus_exit_registry(void)
 {
     nuc_err_t                       err;
-    ngx_connection_t               *c;
     ngx_http_nucleus_registry_t    *nr;
     ngx_http_nucleus_generation_t  *ng;
 
     nr = &ngx_http_nucleus_process.registry;
 
-    c = nr->connection;
-
-    if (c) {
-
-        if (c->read->active) {
-            ngx_del_event(c->read, NGX_READ_EVENT, 0);
-        }
-
-        if (c->read->posted) {
-            ngx_delete_posted_event(c->read);
-        }
-
-        ngx_free_connection(c);
-
-        /* the descriptor is the watch's */
-
-        c->fd = (ngx_socket_t) -1;
+    if (nr->connection) {
+        ngx_http_nucleus_unlisten(nr->connection);
     }
 
     if (nr->age.timer_set) {
