@@ -28,7 +28,6 @@ static ngx_int_t ngx_http_nucleus_find_again(nuc_snapshot_t *snapshot,
 static void ngx_http_nucleus_check_credentials(ngx_http_request_t *r,
     ngx_http_nucleus_auth_t *auth);
 static ngx_uint_t ngx_http_nucleus_is_private(ngx_http_request_t *r);
-static void ngx_http_nucleus_map_address(struct sockaddr *sa, u_char *address);
 static ngx_str_t *ngx_http_nucleus_find_header(ngx_http_request_t *r,
     ngx_str_t *names);
 static void ngx_http_nucleus_take_key(ngx_http_request_t *r,
@@ -494,7 +493,7 @@ ngx_http_nucleus_is_loopback(struct sockaddr *sa)
 
 /* IPv4 is mapped into IPv6; an address of another kind is the unspecified */
 
-static void
+void
 ngx_http_nucleus_map_address(struct sockaddr *sa, u_char *address)
 {
     struct sockaddr_in   *sin;

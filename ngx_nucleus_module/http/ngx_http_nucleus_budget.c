@@ -148,37 +148,22 @@ ngx_http_nucleus_refuse_size(ngx_http_request_t *r, ngx_int_t rc, size_t size)
 uint64_t
 ngx_http_nucleus_address(ngx_connection_t *c)
 {
-    u_char                key[8] = { 0xff };
-    uint64_t              address;
-    struct sockaddr_in   *sin;
-#if (NGX_HAVE_INET6)
-    struct sockaddr_in6  *sin6;
-#endif
+    u_char    mapped[16], key[8] = { 0xff };
+    uint64_t  address;
 
-    switch (c->sockaddr->sa_family) {
+    static u_char  v4[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+    static u_char  none[16];
 
-    case AF_INET:
-        sin = (struct sockaddr_in *) c->sockaddr;
-        ngx_memcpy(&key[4], &sin->sin_addr, 4);
-        break;
+    ngx_http_nucleus_map_address(c->sockaddr, mapped);
 
-#if (NGX_HAVE_INET6)
-    case AF_INET6:
-        sin6 = (struct sockaddr_in6 *) c->sockaddr;
+    if (ngx_memcmp(mapped, v4, sizeof(v4)) == 0) {
+        ngx_memcpy(&key[4], &mapped[12], 4);
 
-        if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
-            ngx_memcpy(&key[4], &sin6->sin6_addr.s6_addr[12], 4);
+    } else if (ngx_memcmp(mapped, none, sizeof(none)) != 0) {
+        ngx_memcpy(key, mapped, 8);
 
-        } else {
-            ngx_memcpy(key, &sin6->sin6_addr, 8);
-        }
-
-        break;
-#endif
-
-    default: /* AF_UNIX */
+    } else { /* AF_UNIX */
         key[1] = 1;
-        break;
     }
 
     ngx_memcpy(&address, key, 8);

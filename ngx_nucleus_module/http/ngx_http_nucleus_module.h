@@ -377,6 +377,7 @@ ngx_int_t ngx_http_nucleus_check_stream(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 ngx_http_nucleus_auth_t *ngx_http_nucleus_get_auth(ngx_http_request_t *r);
 ngx_uint_t ngx_http_nucleus_is_loopback(struct sockaddr *sa);
+void ngx_http_nucleus_map_address(struct sockaddr *sa, u_char *address);
 
 /* ngx_http_nucleus_variables.c */
 
