@@ -120,24 +120,39 @@ nuc_rc_t nuc_sql_step(nuc_registry_t *registry, sqlite3_stmt *stmt, int *row,
                                                      : nuc_sql_fail(registry, code, err);
 }
 
-nuc_rc_t nuc_sql_run(nuc_registry_t *registry, nuc_err_t *err, const char *sql,
-                     const char *types, ...)
+/* The first column of the first row into "number", unless that is NULL; NUC_NOT_FOUND. */
+static nuc_rc_t nuc_sql_first(nuc_registry_t *registry, int64_t *number, nuc_err_t *err,
+                              const char *sql, const char *types, va_list args)
 {
     int row;
-    va_list args;
     nuc_rc_t rc;
     sqlite3_stmt *stmt;
 
-    va_start(args, types);
     rc = nuc_sql_vquery(registry, &stmt, err, sql, types, args);
-    va_end(args);
-
     if (rc != NUC_OK) {
         return rc;
     }
 
     rc = nuc_sql_step(registry, stmt, &row, err);
+
+    if (rc == NUC_OK && row && number != NULL) {
+        *number = sqlite3_column_int64(stmt, 0);
+    }
+
     sqlite3_finalize(stmt);
+
+    return rc == NUC_OK && number != NULL && !row ? NUC_NOT_FOUND : rc;
+}
+
+nuc_rc_t nuc_sql_run(nuc_registry_t *registry, nuc_err_t *err, const char *sql,
+                     const char *types, ...)
+{
+    va_list args;
+    nuc_rc_t rc;
+
+    va_start(args, types);
+    rc = nuc_sql_first(registry, NULL, err, sql, types, args);
+    va_end(args);
 
     return rc;
 }
@@ -145,30 +160,16 @@ nuc_rc_t nuc_sql_run(nuc_registry_t *registry, nuc_err_t *err, const char *sql,
 nuc_rc_t nuc_sql_number(nuc_registry_t *registry, int64_t *number, nuc_err_t *err,
                         const char *sql, const char *types, ...)
 {
-    int row;
     va_list args;
     nuc_rc_t rc;
-    sqlite3_stmt *stmt;
 
     *number = 0;
 
     va_start(args, types);
-    rc = nuc_sql_vquery(registry, &stmt, err, sql, types, args);
+    rc = nuc_sql_first(registry, number, err, sql, types, args);
     va_end(args);
 
-    if (rc != NUC_OK) {
-        return rc;
-    }
-
-    rc = nuc_sql_step(registry, stmt, &row, err);
-
-    if (rc == NUC_OK && row) {
-        *number = sqlite3_column_int64(stmt, 0);
-    }
-
-    sqlite3_finalize(stmt);
-
-    return rc == NUC_OK && !row ? NUC_NOT_FOUND : rc;
+    return rc;
 }
 
 void nuc_sql_text(sqlite3_stmt *stmt, int column, char *out, size_t size)
