@@ -126,6 +126,18 @@ static int nuc_tenant_changed(nuc_ctl_t *ctl, nuc_rc_t rc, const nuc_err_t *err)
     return rc == NUC_OK ? nuc_ctl_publish(ctl) : nuc_ctl_fail(err);
 }
 
+/* What a command that has changed the tenant answers. */
+static int nuc_tenant_answer(nuc_ctl_t *ctl, const char *done)
+{
+    if (ctl->json) {
+        return nuc_tenant_print(ctl);
+    }
+
+    nuc_buf_printf(&ctl->out, "The tenant %s is %s.\n", ctl->argument, done);
+
+    return NUC_EXIT_OK;
+}
+
 int nuc_ctl_tenant_create(nuc_ctl_t *ctl)
 {
     int status;
@@ -140,17 +152,7 @@ int nuc_ctl_tenant_create(nuc_ctl_t *ctl)
         status = nuc_tenant_changed(ctl, rc, &err);
     }
 
-    if (status != 0) {
-        return status;
-    }
-
-    if (ctl->json) {
-        return nuc_tenant_print(ctl);
-    }
-
-    nuc_buf_printf(&ctl->out, "The tenant %s is made.\n", ctl->argument);
-
-    return NUC_EXIT_OK;
+    return status != 0 ? status : nuc_tenant_answer(ctl, "made");
 }
 
 int nuc_ctl_tenant_show(nuc_ctl_t *ctl)
@@ -267,17 +269,7 @@ int nuc_ctl_tenant_enable(nuc_ctl_t *ctl)
 {
     int status = nuc_tenant_set(ctl, 0);
 
-    if (status != 0) {
-        return status;
-    }
-
-    if (ctl->json) {
-        return nuc_tenant_print(ctl);
-    }
-
-    nuc_buf_printf(&ctl->out, "The tenant %s is enabled.\n", ctl->argument);
-
-    return NUC_EXIT_OK;
+    return status != 0 ? status : nuc_tenant_answer(ctl, "enabled");
 }
 
 int nuc_ctl_tenant_limits(nuc_ctl_t *ctl)
