@@ -62,12 +62,6 @@ nuc_rc_t nuc_last_used_read(const nuc_sys_t *sys, const char *dir, nuc_last_used
     return rc;
 }
 
-nuc_rc_t nuc_last_used_merge(const nuc_sys_t *sys, const char *dir,
-                             const nuc_last_used_t *uses, size_t count, nuc_err_t *err)
-{
-    return nuc_notes_merge(sys, &nuc_last_used_notes, dir, uses, count, err);
-}
-
 uint64_t nuc_last_used_find(const nuc_last_used_t *uses, size_t count, uint64_t id)
 {
     size_t low = 0, high = count;

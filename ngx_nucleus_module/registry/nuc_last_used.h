@@ -23,14 +23,6 @@ typedef struct {
 
 extern const nuc_notes_kind_t nuc_last_used_notes;
 
-/*
- * Writes what is newer in "uses" (in any order, an id more than once too) into
- * the file in "dir".  Processes take turns by a lock on DIR/last-used.lock; NUC_BUSY when
- * another holds it: try again later.  A line that cannot be read is left out.
- */
-nuc_rc_t nuc_last_used_merge(const nuc_sys_t *sys, const char *dir,
-                             const nuc_last_used_t *uses, size_t count, nuc_err_t *err);
-
 /* All of the file, sorted by id, for the caller to free; no file: none. */
 nuc_rc_t nuc_last_used_read(const nuc_sys_t *sys, const char *dir, nuc_last_used_t **uses,
                             size_t *count, nuc_err_t *err);

@@ -41,7 +41,7 @@ static void holds(const char *expected, const char *what)
 
 static nuc_rc_t merge(const nuc_last_used_t *uses, size_t n)
 {
-    return nuc_last_used_merge(&nuc_sys_posix, dir, uses, n, NULL);
+    return nuc_notes_merge(&nuc_sys_posix, &nuc_last_used_notes, dir, uses, n, NULL);
 }
 
 static void put(const char *text)
@@ -126,8 +126,9 @@ int main(void)
     put("");
     both_write();
 
-    is_int(nuc_last_used_merge(&nuc_sys_posix, "/nonexistent", second, 3, NULL), NUC_IO,
-           "no directory");
+    is_int(nuc_notes_merge(&nuc_sys_posix, &nuc_last_used_notes, "/nonexistent", second,
+                           3, NULL),
+           NUC_IO, "no directory");
 
     char command[128];
 
