@@ -411,7 +411,7 @@ static void test_killed(const char *name, uint64_t tag)
     }
 
     if (step_through(&k, table) != 0) {
-        ok(1, "killed in %s: skipped, no ptrace here", name);
+        ok(getenv("CI") == NULL, "killed in %s: no ptrace here", name);
 
     } else {
         nuc_bucket_peek(table, tag, &killed_limit, 1, killed_at, &a);

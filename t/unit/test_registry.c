@@ -372,8 +372,7 @@ static void test_publish(void)
     ok(published_is(registry, 2), "it is");
     shell("cp -p run/registry.snapshot kept");
     is_int(nuc_registry_publish(registry, 0, &err), NUC_OK, "again");
-    shell("test run/registry.snapshot -ot kept -o ! run/registry.snapshot -nt kept");
-    ok(1, "that writes nothing");
+    ok(system("test ! run/registry.snapshot -nt kept") == 0, "that writes nothing");
 
     shell("cp run/registry.db old.db");
     is_int(nuc_registry_tenant_create(registry, "b", &err), NUC_OK, "a change");

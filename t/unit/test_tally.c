@@ -273,7 +273,7 @@ static void test_killed(const char *name, uint64_t tag, uint64_t before)
     }
 
     if (step_through(&k, table) != 0) {
-        ok(1, "killed in %s: skipped, no ptrace here", name);
+        ok(getenv("CI") == NULL, "killed in %s: no ptrace here", name);
 
     } else {
         is_int(count_of(table, tag), (long long) before + 3, "what %s does", name);
