@@ -47,6 +47,19 @@ static void nuc_time_date(uint64_t day, nuc_time_utc_t *utc)
     utc->year = (int) (era * 400 + year + (month < 10 ? 0 : 1));
 }
 
+void nuc_time_deadline(unsigned ms, struct timespec *ts)
+{
+    clock_gettime(CLOCK_MONOTONIC, ts);
+
+    ts->tv_sec += ms / 1000;
+    ts->tv_nsec += (long) (ms % 1000) * 1000000;
+
+    if (ts->tv_nsec >= 1000000000) {
+        ts->tv_sec++;
+        ts->tv_nsec -= 1000000000;
+    }
+}
+
 void nuc_time_split(uint64_t us, nuc_time_utc_t *utc)
 {
     uint64_t rest;

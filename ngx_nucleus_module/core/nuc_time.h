@@ -6,6 +6,7 @@
 #define NUC_TIME_H
 
 #include <stdint.h>
+#include <time.h>
 
 #define NUC_TIME_TEXT_LEN 27 /* 2026-11-21T10:57:30.123456Z */
 
@@ -16,6 +17,9 @@ typedef struct {
 
 uint64_t nuc_time_now(void);       /* µs since 1970, wall clock */
 uint64_t nuc_time_monotonic(void); /* µs, never goes back, for durations */
+
+/* "ms" from now on that clock, CLOCK_MONOTONIC. */
+void nuc_time_deadline(unsigned ms, struct timespec *ts);
 
 void nuc_time_split(uint64_t us, nuc_time_utc_t *utc);
 

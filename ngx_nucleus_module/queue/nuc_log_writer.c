@@ -302,26 +302,13 @@ static void nuc_log_free(nuc_log_t *log)
     free(log);
 }
 
-static void nuc_deadline(unsigned ms, struct timespec *ts)
-{
-    clock_gettime(CLOCK_MONOTONIC, ts);
-
-    ts->tv_sec += ms / 1000;
-    ts->tv_nsec += (long) (ms % 1000) * 1000000;
-
-    if (ts->tv_nsec >= 1000000000) {
-        ts->tv_sec++;
-        ts->tv_nsec -= 1000000000;
-    }
-}
-
 static nuc_rc_t nuc_log_close(nuc_queue_t *queue, unsigned deadline_ms, nuc_err_t *err)
 {
     int has_finished;
     nuc_log_t *log = (nuc_log_t *) queue;
     struct timespec deadline;
 
-    nuc_deadline(deadline_ms, &deadline);
+    nuc_time_deadline(deadline_ms, &deadline);
 
     pthread_mutex_lock(&log->mutex);
 
@@ -559,7 +546,7 @@ static int nuc_log_wait(nuc_log_t *log)
     pthread_mutex_lock(&log->mutex);
 
     if (!log->stop && !(log->kicked && log->gather.records > 0)) {
-        nuc_deadline(log->options.tick_ms, &tick);
+        nuc_time_deadline(log->options.tick_ms, &tick);
         log->waiting = 1;
         pthread_cond_timedwait(&log->work, &log->mutex, &tick);
         log->waiting = 0;

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nuc_time.h"
+
 #define NUC_WATCH_MS    100
 #define NUC_WATCH_TRIES 50 /* at the end, each after 10 ms */
 
@@ -67,19 +69,6 @@ static void nuc_watch_free(nuc_watch_t *watch)
 
     free(watch->path);
     free(watch);
-}
-
-static void nuc_watch_deadline(unsigned ms, struct timespec *ts)
-{
-    clock_gettime(CLOCK_MONOTONIC, ts);
-
-    ts->tv_sec += ms / 1000;
-    ts->tv_nsec += (long) (ms % 1000) * 1000000;
-
-    if (ts->tv_nsec >= 1000000000) {
-        ts->tv_sec++;
-        ts->tv_nsec -= 1000000000;
-    }
 }
 
 /* One that nobody took yet is as good as never there. */
@@ -204,7 +193,7 @@ static int nuc_watch_wait(nuc_watch_t *watch)
     int stop;
     struct timespec deadline;
 
-    nuc_watch_deadline(NUC_WATCH_MS, &deadline);
+    nuc_time_deadline(NUC_WATCH_MS, &deadline);
     pthread_mutex_lock(&watch->mutex);
 
     while (!watch->stop &&
@@ -466,7 +455,7 @@ nuc_rc_t nuc_watch_stop(nuc_watch_t *watch, unsigned deadline_ms, nuc_err_t *err
     pthread_t thread = watch->thread;
     struct timespec deadline;
 
-    nuc_watch_deadline(deadline_ms, &deadline);
+    nuc_time_deadline(deadline_ms, &deadline);
     pthread_mutex_lock(&watch->mutex);
 
     watch->stop = 1;
