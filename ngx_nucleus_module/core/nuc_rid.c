@@ -4,12 +4,12 @@
 #include <stdlib.h>
 
 #include "nuc_le.h"
+#include "nuc_sha256.h"
 
 #define NUC_RID_GATHER 512 /* short fields are hashed in one call */
 
 struct nuc_rid_hasher_s {
-    EVP_MD *md;
-    EVP_MD_CTX *ctx;
+    nuc_sha256_t sha;
     int failed;
     size_t len;
     uint8_t gathered[NUC_RID_GATHER];
@@ -25,12 +25,8 @@ nuc_rid_hasher_t *nuc_rid_hasher_create(void)
         return NULL;
     }
 
-    hasher->md = EVP_MD_fetch(NULL, "SHA256", NULL);
-    hasher->ctx = EVP_MD_CTX_new();
-
-    if (hasher->md == NULL || hasher->ctx == NULL ||
-        EVP_DigestInit_ex2(hasher->ctx, hasher->md, NULL) != 1) {
-        nuc_rid_hasher_free(hasher);
+    if (nuc_sha256_init(&hasher->sha) != NUC_OK) {
+        free(hasher);
         return NULL;
     }
 
@@ -40,8 +36,7 @@ nuc_rid_hasher_t *nuc_rid_hasher_create(void)
 void nuc_rid_hasher_free(nuc_rid_hasher_t *hasher)
 {
     if (hasher != NULL) {
-        EVP_MD_CTX_free(hasher->ctx);
-        EVP_MD_free(hasher->md);
+        nuc_sha256_free(&hasher->sha);
         free(hasher);
     }
 }
@@ -49,12 +44,12 @@ void nuc_rid_hasher_free(nuc_rid_hasher_t *hasher)
 static void nuc_rid_begin(nuc_rid_hasher_t *hasher)
 {
     hasher->len = 0;
-    hasher->failed = EVP_DigestInit_ex2(hasher->ctx, NULL, NULL) != 1;
+    hasher->failed = EVP_DigestInit_ex2(hasher->sha.ctx, NULL, NULL) != 1;
 }
 
 static void nuc_rid_update(nuc_rid_hasher_t *hasher, const void *data, size_t len)
 {
-    if (EVP_DigestUpdate(hasher->ctx, data, len) != 1) {
+    if (EVP_DigestUpdate(hasher->sha.ctx, data, len) != 1) {
         hasher->failed = 1;
     }
 }
@@ -91,7 +86,7 @@ static nuc_rc_t nuc_rid_end(nuc_rid_hasher_t *hasher, uint8_t rid[NUC_RID_LEN])
 
     nuc_rid_update(hasher, hasher->gathered, hasher->len);
 
-    if (hasher->failed || EVP_DigestFinal_ex(hasher->ctx, sum, NULL) != 1) {
+    if (hasher->failed || EVP_DigestFinal_ex(hasher->sha.ctx, sum, NULL) != 1) {
         return NUC_NOMEM;
     }
 

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "nuc_crc32c.h"
+#include "nuc_sha256.h"
 
 #define NUC_KEY_PREFIX_LEN (sizeof(NUC_KEY_PREFIX) - 1)
 #define NUC_KEY_SECRET_AT  (NUC_KEY_PREFIX_LEN + NUC_KEY_ID_LEN + 1)
@@ -17,8 +18,7 @@ static const char nuc_key_base62[] =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 struct nuc_key_hasher_s {
-    EVP_MD *md;
-    EVP_MD_CTX *ctx;
+    nuc_sha256_t sha;
 };
 
 nuc_rc_t nuc_key_id_parse(nuc_str_t text, uint64_t *id)
@@ -233,12 +233,8 @@ nuc_rc_t nuc_key_hasher_create(nuc_key_hasher_t **hasher, nuc_err_t *err)
         return nuc_err_set(err, NUC_NOMEM, "no memory to hash keys");
     }
 
-    created->md = EVP_MD_fetch(NULL, "SHA256", NULL);
-    created->ctx = EVP_MD_CTX_new();
-
-    if (created->md == NULL || created->ctx == NULL ||
-        EVP_DigestInit_ex2(created->ctx, created->md, NULL) != 1) {
-        nuc_key_hasher_free(created);
+    if (nuc_sha256_init(&created->sha) != NUC_OK) {
+        free(created);
         return nuc_err_set(err, NUC_NOMEM, "OpenSSL has no SHA-256 to hash keys with");
     }
 
@@ -250,8 +246,7 @@ nuc_rc_t nuc_key_hasher_create(nuc_key_hasher_t **hasher, nuc_err_t *err)
 void nuc_key_hasher_free(nuc_key_hasher_t *hasher)
 {
     if (hasher != NULL) {
-        EVP_MD_CTX_free(hasher->ctx);
-        EVP_MD_free(hasher->md);
+        nuc_sha256_free(&hasher->sha);
         free(hasher);
     }
 }
@@ -259,9 +254,9 @@ void nuc_key_hasher_free(nuc_key_hasher_t *hasher)
 nuc_rc_t nuc_key_digest(nuc_key_hasher_t *hasher, const nuc_key_t *key,
                         uint8_t digest[NUC_KEY_DIGEST_LEN])
 {
-    if (EVP_DigestInit_ex2(hasher->ctx, NULL, NULL) != 1 ||
-        EVP_DigestUpdate(hasher->ctx, key->secret.data, key->secret.len) != 1 ||
-        EVP_DigestFinal_ex(hasher->ctx, digest, NULL) != 1) {
+    if (EVP_DigestInit_ex2(hasher->sha.ctx, NULL, NULL) != 1 ||
+        EVP_DigestUpdate(hasher->sha.ctx, key->secret.data, key->secret.len) != 1 ||
+        EVP_DigestFinal_ex(hasher->sha.ctx, digest, NULL) != 1) {
         return NUC_NOMEM;
     }
 
