@@ -5,8 +5,7 @@
 #include "nuc_siphash.h"
 
 #define NUC_TALLY_ALIGN   64
-#define NUC_TALLY_BITS    40 /* of the count; the day is above it */
-#define NUC_TALLY_EMPTY   0  /* tags */
+#define NUC_TALLY_EMPTY   0 /* tags */
 #define NUC_TALLY_CLAIMED 1
 #define NUC_TALLY_TAGS    2 /* the first of a count */
 
@@ -78,7 +77,7 @@ static uint64_t nuc_tally_word(uint64_t day, uint64_t count)
 /* One that is further ahead is of a clock that was wrong. */
 static int nuc_tally_is_past(uint64_t word, uint64_t day)
 {
-    return nuc_tally_day(word) < day || nuc_tally_day(word) > day + 1;
+    return ((nuc_tally_day(word) - day) & (NUC_TALLY_DAYS - 1)) > 1;
 }
 
 static uint64_t nuc_tally_of(uint64_t word, uint64_t day)

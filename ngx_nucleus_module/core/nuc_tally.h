@@ -1,6 +1,6 @@
 /*
- * Counts of a day in memory that processes share, without locks: a process that is killed
- * at any instruction stops no other.
+ * Counts of a day, or of whatever else is numbered, in memory that processes share,
+ * without locks: a process that is killed at any instruction stops no other.
  *
  * A place is { tag, word }, its word a day and what was counted on it, so taking is one
  * compare-and-swap, and a new day needs nobody to begin it.  The table is
@@ -20,8 +20,10 @@
  *   - Two that make the same place at once may make two, of which later looks find one:
  *     what the other counted in the second, at most n, is forgotten.
  *
- * Days are those since 1970.  Processes see midnight one after the other: who is behind
- * counts on the day that another has begun.
+ * Days are numbered on from any, those since 1970 for instance, and after NUC_TALLY_DAYS
+ * from 0 again; the first and the last can't be told from one past, and are not used.
+ * Processes see midnight one after the other: who is behind counts on the day that
+ * another has begun.
  */
 
 #ifndef NUC_TALLY_H
@@ -34,7 +36,9 @@
 #include "nuc_str.h"
 
 #define NUC_TALLY_WAYS 8
-#define NUC_TALLY_MAX  (((uint64_t) 1 << 40) - 1) /* of a count */
+#define NUC_TALLY_BITS 40 /* of the count; the day is above it */
+#define NUC_TALLY_MAX  (((uint64_t) 1 << NUC_TALLY_BITS) - 1) /* of a count */
+#define NUC_TALLY_DAYS ((uint64_t) 1 << (64 - NUC_TALLY_BITS))
 
 typedef struct {
     uint64_t count; /* of the day, with what was taken */

@@ -11,13 +11,21 @@
 #include "nuc_ctl_out.h"
 #include "nuc_ctl_value.h"
 #include "nuc_events_today.h"
+#include "nuc_tenant_bytes.h"
 #include "nuc_time.h"
 
 #define NUC_TENANT_DAY ((uint64_t) 86400 * 1000000) /* us */
 
-/* "today": events that were accepted, NULL: not asked for. */
+/* What the files in the queue's directory say. */
+typedef struct {
+    uint64_t events_today;
+    int is_counted; /* is anybody interested in the bytes? */
+    uint64_t bytes_queued;
+} nuc_tenant_use_t;
+
+/* "use": NULL when it is not asked for. */
 static void nuc_tenant_json(nuc_buf_t *out, nuc_registry_tenant_t *tenant,
-                            const uint64_t *today)
+                            const nuc_tenant_use_t *use)
 {
     int i;
     uint64_t quota;
@@ -42,15 +50,19 @@ static void nuc_tenant_json(nuc_buf_t *out, nuc_registry_tenant_t *tenant,
 
     nuc_out_close(out, '}');
 
-    if (today != NULL) {
-        nuc_out_number(out, "events_today", *today);
+    if (use != NULL) {
+        nuc_out_number(out, "events_today", use->events_today);
+    }
+
+    if (use != NULL && use->is_counted) {
+        nuc_out_number(out, "bytes_queued", use->bytes_queued);
     }
 
     nuc_out_close(out, '}');
 }
 
 static void nuc_tenant_text(nuc_buf_t *out, nuc_registry_tenant_t *tenant,
-                            const uint64_t *today)
+                            const nuc_tenant_use_t *use)
 {
     int i;
     char text[NUC_LIMIT_TEXT_MAX], created[NUC_OUT_TIME_MAX];
@@ -70,8 +82,12 @@ static void nuc_tenant_text(nuc_buf_t *out, nuc_registry_tenant_t *tenant,
         nuc_out_line(out, nuc_quota_name(i), "%s", text);
     }
 
-    if (today != NULL) {
-        nuc_out_line(out, "events today", "%" PRIu64, *today);
+    if (use != NULL) {
+        nuc_out_line(out, "events today", "%" PRIu64, use->events_today);
+    }
+
+    if (use != NULL && use->is_counted) {
+        nuc_out_line(out, "bytes queued", "%" PRIu64, use->bytes_queued);
     }
 }
 
@@ -92,11 +108,31 @@ static nuc_rc_t nuc_tenant_today(nuc_ctl_t *ctl, const char *queue, uint64_t *to
     return rc;
 }
 
+/* The worker counts where nginx has asked it to. */
+static nuc_rc_t nuc_tenant_queued(nuc_ctl_t *ctl, const char *queue,
+                                  nuc_tenant_use_t *use, nuc_err_t *err)
+{
+    const nuc_tenant_bytes_t *item;
+    nuc_tenant_bytes_list_t *list;
+    nuc_rc_t rc = nuc_tenant_bytes_read(ctl->sys, queue, &list, err);
+
+    if (rc != NUC_OK) {
+        return rc == NUC_NOT_FOUND ? NUC_OK : rc;
+    }
+
+    item = nuc_tenant_bytes_find(list, nuc_str(ctl->argument));
+    use->is_counted = list->number > 0;
+    use->bytes_queued = item != NULL ? item->bytes : 0;
+    free(list);
+
+    return NUC_OK;
+}
+
 static int nuc_tenant_print(nuc_ctl_t *ctl)
 {
     nuc_rc_t rc;
     nuc_err_t err;
-    uint64_t today, *told = NULL;
+    nuc_tenant_use_t use = {0}, *told = NULL;
     const char *queue = nuc_ctl_option(ctl, "--queue");
     nuc_registry_tenants_t list = {.tenants = NULL};
 
@@ -104,8 +140,12 @@ static int nuc_tenant_print(nuc_ctl_t *ctl)
     rc = nuc_registry_tenants(ctl->registry, ctl->argument, &list, &err);
 
     if (rc == NUC_OK && queue != NULL) {
-        rc = nuc_tenant_today(ctl, queue, &today, &err);
-        told = &today;
+        rc = nuc_tenant_today(ctl, queue, &use.events_today, &err);
+        told = &use;
+    }
+
+    if (rc == NUC_OK && queue != NULL) {
+        rc = nuc_tenant_queued(ctl, queue, &use, &err);
     }
 
     if (rc == NUC_OK && ctl->json) {

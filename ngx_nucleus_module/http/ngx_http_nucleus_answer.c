@@ -172,7 +172,9 @@ static const ngx_http_nucleus_problem_type_t  ngx_http_nucleus_types[] = {
     { 413, "batch-too-large", "Batch is larger than its limit lets through",
       NULL },
 
-    { 429, "quota-exceeded", "The tenant's events of today are used up", NULL }
+    { 429, "quota-exceeded", "The tenant's events of today are used up", NULL },
+
+    { 503, "tenant-queue-full", "The tenant's part of the queue is full", NULL }
 };
 
 

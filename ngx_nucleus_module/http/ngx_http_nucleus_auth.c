@@ -829,6 +829,7 @@ ngx_http_nucleus_check_entry(ngx_http_request_t *r,
 
     auth->max_inflight = ngx_min(tenant.max_inflight, NGX_MAX_SIZE_T_VALUE);
     auth->max_events = tenant.max_events_a_day;
+    auth->max_queued = tenant.max_queue_bytes;
 
     auth->key_limited = ngx_http_nucleus_copy_limits(auth->key_limits,
                                                      entry->limits);

@@ -186,6 +186,8 @@ ngx_http_nucleus_return_events(ngx_http_request_t *r,
         return;
     }
 
+    ngx_http_nucleus_return_queued(ctx);
+
     now = ngx_http_nucleus_now();
 
     for (i = 0; i < ctx->nbuckets; i++) {
@@ -239,20 +241,30 @@ ngx_http_nucleus_take_quota(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 
     if (rc == NUC_FULL) {
 
-        if (!ngx_http_nucleus_process.crowded) {
-            ngx_http_nucleus_process.crowded = 1;
-            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
-                          "nucleus quotas: \"nucleus_zone\" is too small to "
-                          "count the events of tenant \"%V\", who is not "
-                          "held to the quota today", &ctx->tenant);
-        }
-
+        ngx_http_nucleus_tell_crowded(r, ctx);
         return NGX_OK;
     }
 
     ngx_http_nucleus_give_back(r, ctx, ngx_http_nucleus_now());
 
     return ngx_http_nucleus_refuse_quota(r, ctx, rc, &answer);
+}
+
+
+void
+ngx_http_nucleus_tell_crowded(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx)
+{
+    if (ngx_http_nucleus_process.crowded) {
+        return;
+    }
+
+    ngx_http_nucleus_process.crowded = 1;
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "nucleus quotas: \"nucleus_zone\" is too small to count "
+                  "for tenant \"%V\", who is not held to the quota today",
+                  &ctx->tenant);
 }
 
 

@@ -19,7 +19,7 @@
 #define NGX_HTTP_NUCLEUS_MIN_ZONE   (64 * 1024)
 #define NGX_HTTP_NUCLEUS_MIN_PAGES  8
 
-/* of the zone, one part is for the tallies */
+/* of the zone, one part is for the tallies of each kind */
 #define NGX_HTTP_NUCLEUS_ZONE_PARTS  16
 
 /* requests a second of a key, and at once */
@@ -36,6 +36,7 @@ typedef struct {
     nuc_bucket_table_t  *keys;
     nuc_bucket_table_t  *addresses;
     nuc_tally_table_t   *tallies;     /* events of tenants today */
+    nuc_tally_table_t   *queue_tallies;  /* their bytes, see _quota.c */
     ngx_atomic_t         restored;    /* the tallies of before a restart */
 } ngx_http_nucleus_zone_t;
 
@@ -452,14 +453,17 @@ ngx_http_nucleus_init_zone(ngx_shm_zone_t *zone, void *data)
     p += sizeof(ngx_http_nucleus_zone_t);
     size -= sizeof(ngx_http_nucleus_zone_t);
     tallies = size / NGX_HTTP_NUCLEUS_ZONE_PARTS;
-    size = (size - tallies) / 2;
+    size = (size - 2 * tallies) / 2;
 
     nz->keys = nuc_bucket_init(p, size, seed);
     nz->addresses = nuc_bucket_init(p + size, size, seed);
     nz->tallies = nuc_tally_init(p + 2 * size, tallies, seed);
+    nz->queue_tallies = nuc_tally_init(p + 2 * size + tallies, tallies, seed);
     nz->restored = 0;
 
-    if (nz->keys == NULL || nz->addresses == NULL || nz->tallies == NULL) {
+    if (nz->keys == NULL || nz->addresses == NULL || nz->tallies == NULL
+        || nz->queue_tallies == NULL)
+    {
         return NGX_ERROR;
     }
 
@@ -498,6 +502,15 @@ ngx_http_nucleus_get_tallies(ngx_shm_zone_t *zone)
     ngx_http_nucleus_zone_t *nz = zone->data;
 
     return nz->tallies;
+}
+
+
+nuc_tally_table_t *
+ngx_http_nucleus_get_queue_tallies(ngx_shm_zone_t *zone)
+{
+    ngx_http_nucleus_zone_t *nz = zone->data;
+
+    return nz->queue_tallies;
 }
 
 

@@ -27,6 +27,7 @@
 #include "nuc_rid.h"
 #include "nuc_snapshot.h"
 #include "nuc_tally.h"
+#include "nuc_tenant_bytes.h"
 #include "nuc_uuid.h"
 #include "nuc_watch.h"
 
@@ -173,6 +174,9 @@ typedef struct {
     ngx_uint_t                     ntallies;
     ngx_shm_zone_t                *zone;          /* that has the counts */
     ngx_event_t                    hand_over;
+
+    nuc_tenant_bytes_list_t       *tenant_bytes;  /* NULL: not known */
+    unsigned                       asked:1;       /* for them */
 } ngx_http_nucleus_registry_t;
 
 
@@ -268,7 +272,8 @@ typedef enum {
     NGX_HTTP_NUCLEUS_TOO_MANY_FAILURES,
     NGX_HTTP_NUCLEUS_RATE_LIMITED,
     NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,
-    NGX_HTTP_NUCLEUS_QUOTA_EXCEEDED
+    NGX_HTTP_NUCLEUS_QUOTA_EXCEEDED,
+    NGX_HTTP_NUCLEUS_TENANT_QUEUE_FULL
 } ngx_http_nucleus_problem_e;
 
 
@@ -282,6 +287,15 @@ typedef struct {
     const ngx_http_nucleus_limit_t  *limit;       /* NULL: none refused it */
     unsigned                       keepalive:1;
 } ngx_http_nucleus_problem_t;
+
+
+/* what was counted in a tally */
+
+typedef struct {
+    uint64_t                       tag;
+    uint64_t                       count;         /* 0: nothing */
+    uint64_t                       day;           /* on which it is */
+} ngx_http_nucleus_tallied_t;
 
 
 /* what is known of who sends; nothing here points into a snapshot */
@@ -299,6 +313,7 @@ typedef struct {
     nuc_limit_t                    tenant_limits[NUC_UNIT_COUNT];
     size_t                         max_inflight;  /* bytes, 0: no quota */
     uint64_t                       max_events;    /* a day, 0: no quota */
+    uint64_t                       max_queued;    /* bytes, likewise */
     unsigned                       by_certificate:1;
     unsigned                       key_limited:1; /* by the registry */
     unsigned                       tenant_limited:1;
@@ -331,6 +346,9 @@ typedef struct {
     uint64_t                       tallied;       /* events */
     uint64_t                       day;           /* on which they are */
 
+    ngx_shm_zone_t                *zone;          /* of queued */
+    ngx_http_nucleus_tallied_t     queued;        /* bytes */
+
     size_t                         count;
     u_char                        *rids;          /* NUC_RID_LEN each */
     u_char                         rid[NUC_RID_LEN];
@@ -358,6 +376,7 @@ ngx_int_t ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
 void ngx_http_nucleus_exit_registry(void);
 void ngx_http_nucleus_note_use(uint64_t id);
 void ngx_http_nucleus_note_tally(ngx_str_t *tenant, uint64_t tag);
+const nuc_tenant_bytes_list_t *ngx_http_nucleus_tenant_bytes(void);
 nuc_snapshot_t *ngx_http_nucleus_snapshot(void);
 ngx_uint_t ngx_http_nucleus_registry_is_ready(void);
 ngx_http_nucleus_generation_t *ngx_http_nucleus_hold_generation(void);
@@ -441,6 +460,16 @@ void ngx_http_nucleus_write_violated(const ngx_http_nucleus_limit_t *limit,
     nuc_buf_t *out);
 ngx_int_t ngx_http_nucleus_set_policy(ngx_pool_t *pool,
     ngx_http_nucleus_limit_t *limit);
+void ngx_http_nucleus_tell_crowded(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+
+/* ngx_http_nucleus_quota.c */
+
+ngx_int_t ngx_http_nucleus_check_queued(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx);
+ngx_int_t ngx_http_nucleus_take_queued(ngx_http_request_t *r,
+    ngx_http_nucleus_ctx_t *ctx, size_t size);
+void ngx_http_nucleus_return_queued(ngx_http_nucleus_ctx_t *ctx);
 
 /* ngx_http_nucleus_limit_conf.c */
 
@@ -455,6 +484,7 @@ ngx_int_t ngx_http_nucleus_add_zone(ngx_conf_t *cf,
 nuc_bucket_table_t *ngx_http_nucleus_get_table(ngx_shm_zone_t *zone,
     ngx_uint_t kind);
 nuc_tally_table_t *ngx_http_nucleus_get_tallies(ngx_shm_zone_t *zone);
+nuc_tally_table_t *ngx_http_nucleus_get_queue_tallies(ngx_shm_zone_t *zone);
 void ngx_http_nucleus_restore_tallies(ngx_shm_zone_t *zone, const char *dir,
     ngx_log_t *log);
 

@@ -337,10 +337,18 @@ ngx_http_nucleus_registry_handler(ngx_event_t *ev)
     nuc_err_t                     err;
     ngx_connection_t             *c;
     nuc_snapshot_file_t          *file;
+    nuc_tenant_bytes_list_t      *list;
     ngx_http_nucleus_registry_t  *nr;
 
     c = ev->data;
     nr = c->data;
+
+    list = nuc_watch_take_tenant_bytes(nr->watch);
+
+    if (list) {
+        free(nr->tenant_bytes);
+        nr->tenant_bytes = list;
+    }
 
     for ( ;; ) {
         rc = nuc_watch_poll(nr->watch, &file, &err);
@@ -480,6 +488,27 @@ ngx_http_nucleus_snapshot(void)
     ng = ngx_http_nucleus_process.registry.current;
 
     return ng ? &ng->file->snapshot : NULL;
+}
+
+
+/*
+ * The watch looks for them from when somebody asks first; NULL: they are not
+ * known yet
+ */
+
+const nuc_tenant_bytes_list_t *
+ngx_http_nucleus_tenant_bytes(void)
+{
+    ngx_http_nucleus_registry_t  *nr;
+
+    nr = &ngx_http_nucleus_process.registry;
+
+    if (!nr->asked) {
+        nr->asked = 1;
+        nuc_watch_tenant_bytes(nr->watch, nr->notes_dir);
+    }
+
+    return nr->tenant_bytes;
 }
 
 
@@ -743,6 +772,8 @@ ngx_http_nucleus_exit_registry(void)
     if (nr->lock.fd != -1) {
         nuc_reader_lock_close(&nuc_sys_posix, &nr->lock);
     }
+
+    free(nr->tenant_bytes);
 
     nuc_key_hasher_free(nr->hasher);
 }

@@ -238,7 +238,7 @@ ngx_http_nucleus_check_room(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         }
     }
 
-    return NGX_OK;
+    return ngx_http_nucleus_check_queued(r, ctx);
 }
 
 
@@ -402,6 +402,11 @@ ngx_http_nucleus_enqueue(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
 
     if (size + receipt > ngx_http_nucleus_max_body(ctx)) {
         return ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BODY_TOO_LARGE, 0);
+    }
+
+    reserved = ngx_http_nucleus_take_queued(r, ctx, size);
+    if (reserved != NGX_OK) {
+        return reserved;
     }
 
     nq = ngx_http_nucleus_get_queue(ctx->body.len);

@@ -75,6 +75,14 @@ nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t 
                              nuc_err_t *err);
 
 /*
+ * From now on read no further than these, up to each one's sequence, and nothing of a
+ * writer that is not among them.  Refresh first: writers that the reader does not know
+ * are not remembered.
+ */
+void nuc_log_reader_until(nuc_log_reader_t *reader, const nuc_log_position_t *positions,
+                          size_t count);
+
+/*
  * The next durable record; its slices are valid until the next call.  NUC_AGAIN: all was
  * read, ask again in a while.  NUC_CORRUPT: damaged bytes were passed over, or files with
  * records were removed before they were read; "err" says where and *lost how many

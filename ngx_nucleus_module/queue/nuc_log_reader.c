@@ -30,9 +30,10 @@ typedef struct {
     uint64_t limit;       /* of the segment; as of the last look */
     uint64_t damaged;     /* offset in it of what was told last; 0: nothing */
     uint64_t
-        successor; /* first sequence of the next segment; 0: none as of the last look */
-    int seen;      /* in the listing of this refresh */
-    int begun;     /* its position says where it is begun */
+        successor;  /* first sequence of the next segment; 0: none as of the last look */
+    uint64_t until; /* sequence that is not read, see nuc_log_reader_until */
+    int seen;       /* in the listing of this refresh */
+    int begun;      /* its position says where it is begun */
 } nuc_log_source_t;
 
 struct nuc_log_reader_s {
@@ -40,6 +41,7 @@ struct nuc_log_reader_s {
     char dir[NUC_PATH_MAX];
     nuc_log_from_t from;
     int refreshed;
+    int bounded; /* by nuc_log_reader_until: nothing of a writer that is new */
 
     nuc_log_source_t **sources;
     size_t nsources;
@@ -137,6 +139,7 @@ static nuc_log_source_t *nuc_reader_source(nuc_log_reader_t *reader,
 
     source->position.writer = *writer;
     source->position.sequence = 1;
+    source->until = reader->bounded ? 0 : UINT64_MAX;
     nuc_scan_init(&source->scan, reader->sys);
     reader->sources[reader->nsources++] = source;
 
@@ -157,6 +160,37 @@ nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t 
     source->begun = 1;
 
     return NUC_OK;
+}
+
+/* The position of that writer; NULL: there is none. */
+static const nuc_log_position_t *nuc_reader_find(const nuc_log_position_t *positions,
+                                                 size_t count, const nuc_uuid_t *writer)
+{
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        if (nuc_uuid_cmp(&positions[i].writer, writer) == 0) {
+            return &positions[i];
+        }
+    }
+
+    return NULL;
+}
+
+void nuc_log_reader_until(nuc_log_reader_t *reader, const nuc_log_position_t *positions,
+                          size_t count)
+{
+    size_t i;
+    nuc_log_source_t *source;
+    const nuc_log_position_t *until;
+
+    reader->bounded = 1;
+
+    for (i = 0; i < reader->nsources; i++) {
+        source = reader->sources[i];
+        until = nuc_reader_find(positions, count, &source->position.writer);
+        source->until = until != NULL ? until->sequence : 0;
+    }
 }
 
 static uint64_t nuc_source_published(const nuc_log_source_t *source)
@@ -378,6 +412,10 @@ static nuc_rc_t nuc_source_next(nuc_log_reader_t *reader, nuc_log_source_t *sour
     nuc_log_position_t *position = &source->position;
 
     *lost = 0;
+
+    if (position->sequence >= source->until) {
+        return NUC_AGAIN;
+    }
 
     if (source->scan.fd == -1 || position->sequence >= source->limit) {
         rc = nuc_source_advance(reader, source, lost, err);

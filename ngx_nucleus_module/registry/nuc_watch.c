@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nuc_fs.h"
 #include "nuc_time.h"
 
 #define NUC_WATCH_MS    100
@@ -33,6 +34,9 @@ struct nuc_watch_s {
     nuc_uuid_t registry;
     int has_registry;
     uint64_t generation; /* the last that was handed over */
+    nuc_snapshot_identity_t bytes_seen;
+    int has_bytes_seen;
+    int has_told_bytes; /* that they can't be had */
 
     pthread_t thread;
     int wake_fd;
@@ -42,6 +46,8 @@ struct nuc_watch_s {
     nuc_watch_notes_t notes[NUC_WATCH_KINDS];
     pthread_cond_t finished; /* for nuc_watch_stop */
     nuc_snapshot_file_t *file;
+    const char *bytes_dir; /* NULL: nobody asks what tenants have */
+    nuc_tenant_bytes_list_t *bytes;
     nuc_err_t error;
     int has_error;
     int stop;
@@ -67,6 +73,7 @@ static void nuc_watch_free(nuc_watch_t *watch)
         free(watch->notes[i].items);
     }
 
+    free(watch->bytes);
     free(watch->path);
     free(watch);
 }
@@ -85,6 +92,15 @@ static void nuc_watch_hand_over(nuc_watch_t *watch, nuc_snapshot_file_t *file)
     nuc_snapshot_unload(watch->sys, before);
 }
 
+static void nuc_watch_complain(nuc_watch_t *watch, const nuc_err_t *err)
+{
+    pthread_mutex_lock(&watch->mutex);
+    watch->error = *err;
+    watch->has_error = 1;
+    (void) eventfd_write(watch->wake_fd, 1);
+    pthread_mutex_unlock(&watch->mutex);
+}
+
 static void nuc_watch_tell(nuc_watch_t *watch, const nuc_snapshot_identity_t *identity,
                            const nuc_err_t *err)
 {
@@ -94,12 +110,7 @@ static void nuc_watch_tell(nuc_watch_t *watch, const nuc_snapshot_identity_t *id
 
     watch->told = *identity;
     watch->has_told = 1;
-
-    pthread_mutex_lock(&watch->mutex);
-    watch->error = *err;
-    watch->has_error = 1;
-    (void) eventfd_write(watch->wake_fd, 1);
-    pthread_mutex_unlock(&watch->mutex);
+    nuc_watch_complain(watch, err);
 }
 
 static nuc_rc_t nuc_watch_check(const nuc_watch_t *watch, const nuc_snapshot_t *snapshot,
@@ -184,6 +195,74 @@ static void nuc_watch_look(nuc_watch_t *watch)
 
     if (rc != NUC_OK) {
         nuc_watch_tell(watch, &identity, &err);
+    }
+}
+
+static nuc_rc_t nuc_watch_read_bytes(nuc_watch_t *watch, const char *dir, nuc_err_t *err)
+{
+    char path[NUC_PATH_MAX];
+    nuc_rc_t rc;
+    struct stat st;
+    nuc_snapshot_identity_t identity;
+    nuc_tenant_bytes_list_t *list, *before;
+
+    rc = nuc_path_join(path, dir, NUC_TENANT_BYTES_FILE, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    if (watch->sys->stat(watch->sys, path, &st) == -1) {
+        watch->has_bytes_seen = 0;
+
+        return errno == ENOENT
+                   ? nuc_tenant_bytes_ask(watch->sys, dir, err)
+                   : nuc_err_sys(err, NUC_IO, errno, "stat of \"%s\" failed", path);
+    }
+
+    nuc_snapshot_identify(&st, &identity);
+
+    if (watch->has_bytes_seen && nuc_snapshot_same_file(&watch->bytes_seen, &identity)) {
+        return NUC_OK;
+    }
+
+    rc = nuc_tenant_bytes_read(watch->sys, dir, &list, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    watch->bytes_seen = identity;
+    watch->has_bytes_seen = 1;
+
+    pthread_mutex_lock(&watch->mutex);
+    before = watch->bytes;
+    watch->bytes = list;
+    (void) eventfd_write(watch->wake_fd, 1);
+    pthread_mutex_unlock(&watch->mutex);
+
+    free(before);
+
+    return NUC_OK;
+}
+
+static void nuc_watch_look_for_bytes(nuc_watch_t *watch)
+{
+    const char *dir;
+    nuc_err_t err;
+
+    pthread_mutex_lock(&watch->mutex);
+    dir = watch->bytes_dir;
+    pthread_mutex_unlock(&watch->mutex);
+
+    if (dir == NULL) {
+        return;
+    }
+
+    if (nuc_watch_read_bytes(watch, dir, &err) == NUC_OK) {
+        watch->has_told_bytes = 0;
+
+    } else if (!watch->has_told_bytes) {
+        watch->has_told_bytes = 1;
+        nuc_watch_complain(watch, &err);
     }
 }
 
@@ -286,6 +365,7 @@ static void *nuc_watch_run(void *data)
 
     do {
         nuc_watch_look(watch);
+        nuc_watch_look_for_bytes(watch);
         nuc_watch_write(watch);
     } while (nuc_watch_wait(watch));
 
@@ -417,13 +497,32 @@ nuc_rc_t nuc_watch_poll(nuc_watch_t *watch, nuc_snapshot_file_t **file, nuc_err_
         rc = NUC_OK;
     }
 
-    if (!watch->has_error && watch->file == NULL) {
+    if (!watch->has_error && watch->file == NULL && watch->bytes == NULL) {
         (void) eventfd_read(watch->wake_fd, &unused);
     }
 
     pthread_mutex_unlock(&watch->mutex);
 
     return rc;
+}
+
+void nuc_watch_tenant_bytes(nuc_watch_t *watch, const char *dir)
+{
+    pthread_mutex_lock(&watch->mutex);
+    watch->bytes_dir = dir;
+    pthread_mutex_unlock(&watch->mutex);
+}
+
+nuc_tenant_bytes_list_t *nuc_watch_take_tenant_bytes(nuc_watch_t *watch)
+{
+    nuc_tenant_bytes_list_t *list;
+
+    pthread_mutex_lock(&watch->mutex);
+    list = watch->bytes;
+    watch->bytes = NULL;
+    pthread_mutex_unlock(&watch->mutex);
+
+    return list;
 }
 
 void nuc_watch_note(nuc_watch_t *watch, const nuc_notes_kind_t *kind, const char *dir,

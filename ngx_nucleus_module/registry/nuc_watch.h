@@ -8,6 +8,7 @@
 
 #include "nuc_notes.h"
 #include "nuc_snapshot.h"
+#include "nuc_tenant_bytes.h"
 
 #define NUC_WATCH_KINDS 2 /* of notes */
 
@@ -33,6 +34,16 @@ int nuc_watch_fd(const nuc_watch_t *watch);
  * NUC_NOMEM: it will be tried again.
  */
 nuc_rc_t nuc_watch_poll(nuc_watch_t *watch, nuc_snapshot_file_t **file, nuc_err_t *err);
+
+/*
+ * From now on have the thread look for what tenants have in the queue "dir", too, which
+ * outlives the watch, and ask for it to be counted.  Call it as often as you like.
+ */
+void nuc_watch_tenant_bytes(nuc_watch_t *watch, const char *dir);
+
+/* What was read last, now the caller's to free; NULL: nothing since the last call.  Ask
+ * when there is something to poll, before nuc_watch_poll. */
+nuc_tenant_bytes_list_t *nuc_watch_take_tenant_bytes(nuc_watch_t *watch);
 
 /*
  * Have the thread write what nuc_notes_merge takes; "items" is from malloc and the

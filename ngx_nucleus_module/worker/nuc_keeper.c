@@ -21,12 +21,14 @@ nuc_rc_t nuc_keeper_open(nuc_keeper_t *keeper, const nuc_sys_t *sys, const char 
     keeper->sys = sys;
     keeper->state = state;
     keeper->settled = 0;
+    nuc_tenant_count_init(&keeper->counted, sys, queue);
 
     return nuc_log_keeper_open(sys, queue, report, ctx, &keeper->log, err);
 }
 
 void nuc_keeper_close(nuc_keeper_t *keeper)
 {
+    nuc_tenant_count_free(&keeper->counted);
     nuc_log_keeper_close(keeper->log);
 }
 
@@ -93,12 +95,14 @@ static nuc_rc_t nuc_keeper_settle(nuc_keeper_t *keeper, const nuc_state_names_t 
     return NUC_OK;
 }
 
+/* Count what tenants have, then remove. */
 static nuc_rc_t nuc_keeper_remove_before(nuc_keeper_t *keeper,
                                          const nuc_commit_t *commits, size_t count,
                                          nuc_err_t *err)
 {
     size_t i;
-    nuc_rc_t rc;
+    nuc_rc_t rc, count_rc;
+    nuc_err_t count_err;
     nuc_log_consumer_t *consumers;
 
     consumers = calloc(count + 1, sizeof(*consumers));
@@ -111,8 +115,20 @@ static nuc_rc_t nuc_keeper_remove_before(nuc_keeper_t *keeper,
         consumers[i].count = commits[i].npositions;
     }
 
-    rc = nuc_log_keeper_remove(keeper->log, consumers, count, err);
+    count_rc = nuc_tenant_count_round(&keeper->counted, consumers, count, &count_err);
+
+    /* what has not been counted yet is still needed; a count that failed holds up nothing
+     */
+    rc = count_rc == NUC_AGAIN
+             ? NUC_OK
+             : nuc_log_keeper_remove(keeper->log, consumers, count, err);
+
     free(consumers);
+
+    if (rc == NUC_OK && count_rc != NUC_OK && count_rc != NUC_AGAIN) {
+        *err = count_err;
+        return count_rc;
+    }
 
     return rc;
 }

@@ -8,12 +8,14 @@
 
 #include "nuc_log.h"
 #include "nuc_process.h"
+#include "nuc_tenant_count.h"
 #include "nuc_worker_conf.h"
 
 typedef struct {
     const nuc_sys_t *sys;
     const char *state;
     nuc_log_keeper_t *log;
+    nuc_tenant_count_t counted;
     uint64_t
         settled; /* the generations of all commits together, when last made durable */
 } nuc_keeper_t;

@@ -18,6 +18,7 @@
 #include "nuc_rid.h"
 #include "nuc_snapshot.h"
 #include "nuc_state.h"
+#include "nuc_tenant_bytes.h"
 #include "nuc_watch.h"
 #include "sim.h"
 #include "tap.h"
@@ -228,6 +229,12 @@ static nuc_rc_t do_keep(nuc_err_t *err)
 {
     nuc_rc_t rc;
     nuc_keeper_t keeper;
+
+    /* so that it counts what tenants have, too */
+    rc = nuc_tenant_bytes_ask(kit_sys(), queue_dir, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
 
     rc = nuc_keeper_open(&keeper, kit_sys(), state_dir, queue_dir, ignore_report, NULL,
                          err);

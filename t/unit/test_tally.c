@@ -116,6 +116,12 @@ static void test_take(void)
     is_int(nuc_tally_take(table, 5, 3, 10, DAY - 1, &a), NUC_OK, "a clock set right");
     ok(a.count == 3 && a.day == DAY - 1, "starts anew");
 
+    is_int(nuc_tally_take(table, 9, 5, 9, NUC_TALLY_DAYS - 2, &a), NUC_OK,
+           "the last day");
+    is_int(nuc_tally_take(table, 9, 5, 9, NUC_TALLY_DAYS - 2, &a), NUC_AGAIN, "counts");
+    is_int(nuc_tally_take(table, 9, 5, 9, 1, &a), NUC_OK, "then the first again");
+    ok(a.count == 5 && a.day == 1, "starts anew");
+
     is_int(nuc_tally_take(table, 7, NUC_TALLY_MAX, UINT64_MAX, DAY, &a), NUC_OK, "a lot");
     is_int(nuc_tally_take(table, 7, 1, UINT64_MAX, DAY, &a), NUC_AGAIN, "is a lot");
     is_int(nuc_tally_take(table, 7, UINT64_MAX, UINT64_MAX, DAY, &a), NUC_TOO_LARGE,
