@@ -352,7 +352,7 @@ ngx_http_nucleus_log_stats(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq)
                   "nucleus queue for %s took %uL records of %uL bytes in %uL "
                   "groups, a group waited %uL us for the disk on average and "
                   "%uL us at most", nq->name, stats.records, stats.bytes,
-                  stats.groups, stats.wait / stats.groups, stats.wait_most);
+                  stats.groups, stats.group_wait.sum / stats.groups, stats.wait_most);
 }
 
 

@@ -572,7 +572,8 @@ static void nuc_log_count(nuc_log_t *log)
     stats->groups++;
     stats->records += log->flight.records;
     stats->bytes += log->flight.frames.len;
-    stats->wait += log->append.synced;
+    nuc_histogram_add(&nuc_histogram_records, &stats->group_records, log->flight.records);
+    nuc_histogram_add(&nuc_histogram_seconds, &stats->group_wait, log->append.synced);
 
     if (stats->wait_most < log->append.synced) {
         stats->wait_most = log->append.synced;
@@ -741,6 +742,8 @@ static void nuc_log_set_state(nuc_log_t *log, const nuc_err_t *err, unsigned ret
 
     log->state = *err;
     log->retry_after = retry_after;
+    log->stats.used = log->space.used;
+    log->stats.free_bytes = log->space.free_bytes;
 
     pthread_mutex_unlock(&log->mutex);
 

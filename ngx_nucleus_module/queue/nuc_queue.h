@@ -7,6 +7,7 @@
 #define NUC_QUEUE_H
 
 #include "nuc_err.h"
+#include "nuc_histogram.h"
 #include "nuc_record.h"
 
 typedef struct nuc_queue_s nuc_queue_t;
@@ -29,8 +30,13 @@ typedef struct {
     uint64_t groups; /* each of them one wait for the disk, or for Kafka */
     uint64_t records;
     uint64_t bytes;     /* as they are stored */
-    uint64_t wait;      /* µs, of all groups together */
-    uint64_t wait_most; /* µs, of the slowest */
+    uint64_t wait_most; /* µs, of the slowest group */
+
+    nuc_histogram_t group_records; /* nuc_histogram_records */
+    nuc_histogram_t group_wait;    /* nuc_histogram_seconds */
+
+    uint64_t used; /* bytes that the queue's files take, of all writers; as of late */
+    uint64_t free_bytes; /* of the file system, likewise */
 } nuc_queue_stats_t;
 
 typedef struct {

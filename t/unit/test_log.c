@@ -267,9 +267,19 @@ static void test_roundtrip(void)
     is_int(stats.records, 206, "all are counted");
     ok(stats.groups >= 4 && stats.groups <= 53, "in %llu groups",
        (unsigned long long) stats.groups);
-    ok(stats.bytes > 206 * 50 && stats.wait >= stats.wait_most && stats.wait_most > 0,
+    ok(stats.bytes > 206 * 50 && stats.group_wait.sum >= stats.wait_most &&
+           stats.wait_most > 0,
        "of %llu bytes, the disk took %llu us", (unsigned long long) stats.bytes,
-       (unsigned long long) stats.wait);
+       (unsigned long long) stats.group_wait.sum);
+    is_int((long long) stats.group_records.sum, 206, "each in a group");
+
+    /* every tick */
+    for (n = 0; stats.used < stats.bytes && n < 5000; n++) {
+        usleep(1000);
+        queue->ops->stats(queue, &stats);
+    }
+
+    ok(stats.used >= stats.bytes && stats.free_bytes > 0, "the files are counted, too");
 
     is_int(queue->ops->close(queue, 5000, &err), NUC_OK, "the queue closes");
 
