@@ -300,6 +300,7 @@ typedef struct {
     size_t                         max_inflight;  /* bytes, 0: no quota */
     uint64_t                       max_events;    /* a day, 0: no quota */
     unsigned                       by_certificate:1;
+    unsigned                       any_stream:1;
     unsigned                       key_limited:1; /* by the registry */
     unsigned                       tenant_limited:1;
 } ngx_http_nucleus_auth_t;
