@@ -113,9 +113,10 @@ typedef struct {
 /* one of a kind, for one request */
 
 typedef struct {
-    uint64_t                       name;
+    uint64_t                       name;          /* when a limit has asked */
     const nuc_limit_t             *own;           /* of each unit, or NULL */
     unsigned                       known:1;       /* 0: limits don't apply */
+    unsigned                       named:1;
 } ngx_http_nucleus_party_t;
 
 
