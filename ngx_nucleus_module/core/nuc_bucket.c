@@ -102,22 +102,21 @@ static uint64_t nuc_bucket_cost(const nuc_bucket_limit_t *limit, uint64_t n)
                              limit->rate);
 }
 
-static uint64_t nuc_bucket_start(const nuc_bucket_limit_t *limit, uint64_t tat,
-                                 uint64_t now)
+/* "start" is tat or, if that has passed or is further ahead than can be, now. */
+static nuc_rc_t nuc_bucket_judge(const nuc_bucket_limit_t *limit, uint64_t tat,
+                                 uint64_t n, uint64_t now, uint64_t *start,
+                                 nuc_bucket_answer_t *answer)
 {
-    nuc_wide_t most = (nuc_wide_t) nuc_bucket_burst(limit) * NUC_BUCKET_SECOND +
-                      (nuc_wide_t) NUC_BUCKET_SKEW * limit->rate;
-
-    return tat < now || (nuc_wide_t) (tat - now) * limit->rate > most ? now : tat;
-}
-
-static nuc_rc_t nuc_bucket_judge(const nuc_bucket_limit_t *limit, uint64_t start,
-                                 uint64_t n, uint64_t now, nuc_bucket_answer_t *answer)
-{
-    uint64_t burst = nuc_bucket_burst(limit), ahead = start - now;
+    uint64_t burst = nuc_bucket_burst(limit), ahead = tat > now ? tat - now : 0;
     nuc_wide_t used = (nuc_wide_t) ahead * limit->rate;
     nuc_wide_t all = (nuc_wide_t) burst * NUC_BUCKET_SECOND;
 
+    if (used > all + (nuc_wide_t) NUC_BUCKET_SKEW * limit->rate) {
+        ahead = 0;
+        used = 0;
+    }
+
+    *start = now + ahead;
     answer->left = used < all ? nuc_bucket_divide(all - used, NUC_BUCKET_SECOND) : 0;
     answer->wait = 0;
 
@@ -243,8 +242,7 @@ static nuc_bucket_store_t nuc_bucket_charge(nuc_bucket_way_t *way, uint64_t tag,
     nuc_bucket_store_t stored;
 
     do {
-        start = nuc_bucket_start(limit, tat, now);
-        *rc = nuc_bucket_judge(limit, start, n, now, answer);
+        *rc = nuc_bucket_judge(limit, tat, n, now, &start, answer);
 
         if (*rc != NUC_OK) {
             return atomic_load(&way->tag) == tag ? NUC_BUCKET_DONE : NUC_BUCKET_GONE;
@@ -282,9 +280,9 @@ nuc_rc_t nuc_bucket_peek(nuc_bucket_table_t *table, uint64_t tag,
                          nuc_bucket_answer_t *answer)
 {
     nuc_bucket_way_t *way = nuc_bucket_find(nuc_bucket_set(table, tag), tag);
-    uint64_t tat = way != NULL ? atomic_load(&way->tat) : 0;
+    uint64_t start, tat = way != NULL ? atomic_load(&way->tat) : 0;
 
-    return nuc_bucket_judge(limit, nuc_bucket_start(limit, tat, now), n, now, answer);
+    return nuc_bucket_judge(limit, tat, n, now, &start, answer);
 }
 
 void nuc_bucket_give(nuc_bucket_table_t *table, uint64_t tag,

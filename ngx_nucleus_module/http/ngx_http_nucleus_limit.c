@@ -66,21 +66,20 @@ static uint64_t ngx_http_nucleus_name_address(ngx_connection_t *c,
     nuc_bucket_table_t *table);
 static ngx_int_t ngx_http_nucleus_take(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, const uint64_t *amounts);
-static void ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
-    ngx_http_nucleus_bucket_t *b, uint64_t n, uint64_t now,
-    ngx_http_nucleus_refusal_t *refusal);
-static void ngx_http_nucleus_give_back(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, uint64_t now);
-static void ngx_http_nucleus_give_one(ngx_http_request_t *r,
-    ngx_http_nucleus_bucket_t *b, uint64_t now);
+static void ngx_http_nucleus_take_one(ngx_http_nucleus_bucket_t *b,
+    uint64_t n, uint64_t now, ngx_http_nucleus_refusal_t *refusal);
+static void ngx_http_nucleus_give_back(ngx_http_nucleus_ctx_t *ctx,
+    uint64_t now);
+static void ngx_http_nucleus_give_one(ngx_http_nucleus_bucket_t *b,
+    uint64_t now);
 static ngx_int_t ngx_http_nucleus_refuse_limit(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_refusal_t *refusal);
 static ngx_int_t ngx_http_nucleus_take_quota(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 static ngx_int_t ngx_http_nucleus_refuse_quota(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, nuc_rc_t rc, nuc_tally_answer_t *answer);
-static u_char *ngx_http_nucleus_write_state(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, u_char *p);
+static u_char *ngx_http_nucleus_write_state(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_bucket_t *b, u_char *p);
 static u_char *ngx_http_nucleus_write_number(u_char *p, uint64_t number);
 static ngx_shm_zone_t *ngx_http_nucleus_get_zone(ngx_http_request_t *r);
 static uint64_t ngx_http_nucleus_now(void);
@@ -196,7 +195,7 @@ ngx_http_nucleus_return_events(ngx_http_request_t *r,
         b = &ctx->buckets[i];
 
         if (b->limit->unit == NUC_UNIT_EVENTS) {
-            ngx_http_nucleus_give_one(r, b, now);
+            ngx_http_nucleus_give_one(b, now);
         }
     }
 
@@ -253,7 +252,7 @@ ngx_http_nucleus_take_quota(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         return NGX_OK;
     }
 
-    ngx_http_nucleus_give_back(r, ctx, ngx_http_nucleus_now());
+    ngx_http_nucleus_give_back(ctx, ngx_http_nucleus_now());
 
     return ngx_http_nucleus_refuse_quota(r, ctx, rc, &answer);
 }
@@ -446,18 +445,20 @@ static void
 ngx_http_nucleus_add_bucket(ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
     const ngx_http_nucleus_limit_t *limit, ngx_http_nucleus_party_t *party)
 {
+    nuc_bucket_table_t         *table;
     ngx_http_nucleus_bucket_t  *b;
 
+    table = ngx_http_nucleus_get_table(zone, limit->kind);
+
     if (!party->named) {
-        party->name = ngx_http_nucleus_name(ctx,
-                               ngx_http_nucleus_get_table(zone, limit->kind),
-                               limit->kind);
+        party->name = ngx_http_nucleus_name(ctx, table, limit->kind);
         party->named = 1;
     }
 
     b = &ctx->buckets[ctx->nbuckets++];
 
     b->limit = limit;
+    b->table = table;
     b->tag = nuc_bucket_tag(limit->kind * NUC_UNIT_COUNT + limit->unit,
                             party->name, &limit->value);
     b->taken = 0;
@@ -504,7 +505,6 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
 {
     uint64_t                     n, now;
     ngx_uint_t                   i;
-    ngx_shm_zone_t              *zone;
     ngx_http_nucleus_bucket_t   *b;
     ngx_http_nucleus_refusal_t   refusal;
 
@@ -512,7 +512,6 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         return NGX_OK;
     }
 
-    zone = ngx_http_nucleus_get_zone(r);
     now = ngx_http_nucleus_now();
 
     refusal.bucket = NULL;
@@ -523,9 +522,7 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         n = amounts[b->limit->unit];
 
         if (n) {
-            ngx_http_nucleus_take_one(
-                            ngx_http_nucleus_get_table(zone, b->limit->kind),
-                            b, n, now, &refusal);
+            ngx_http_nucleus_take_one(b, n, now, &refusal);
         }
     }
 
@@ -533,7 +530,7 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         return NGX_OK;
     }
 
-    ngx_http_nucleus_give_back(r, ctx, now);
+    ngx_http_nucleus_give_back(ctx, now);
 
     return ngx_http_nucleus_refuse_limit(r, ctx, &refusal);
 }
@@ -542,18 +539,19 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
 /* of those that refuse, the one that does so longest is told of */
 
 static void
-ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
-    ngx_http_nucleus_bucket_t *b, uint64_t n, uint64_t now,
-    ngx_http_nucleus_refusal_t *refusal)
+ngx_http_nucleus_take_one(ngx_http_nucleus_bucket_t *b, uint64_t n,
+    uint64_t now, ngx_http_nucleus_refusal_t *refusal)
 {
     nuc_rc_t             rc;
     nuc_bucket_answer_t  answer;
 
     if (refusal->bucket == NULL) {
-        rc = nuc_bucket_take(table, b->tag, &b->limit->value, n, now, &answer);
+        rc = nuc_bucket_take(b->table, b->tag, &b->limit->value, n, now,
+                             &answer);
 
     } else {
-        rc = nuc_bucket_peek(table, b->tag, &b->limit->value, n, now, &answer);
+        rc = nuc_bucket_peek(b->table, b->tag, &b->limit->value, n, now,
+                             &answer);
     }
 
     if (rc == NUC_OK) {
@@ -576,31 +574,24 @@ ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
 
 
 static void
-ngx_http_nucleus_give_back(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
-    uint64_t now)
+ngx_http_nucleus_give_back(ngx_http_nucleus_ctx_t *ctx, uint64_t now)
 {
     ngx_uint_t  i;
 
     for (i = 0; i < ctx->nbuckets; i++) {
-        ngx_http_nucleus_give_one(r, &ctx->buckets[i], now);
+        ngx_http_nucleus_give_one(&ctx->buckets[i], now);
     }
 }
 
 
 static void
-ngx_http_nucleus_give_one(ngx_http_request_t *r, ngx_http_nucleus_bucket_t *b,
-    uint64_t now)
+ngx_http_nucleus_give_one(ngx_http_nucleus_bucket_t *b, uint64_t now)
 {
-    ngx_shm_zone_t  *zone;
-
     if (b->taken == 0) {
         return;
     }
 
-    zone = ngx_http_nucleus_get_zone(r);
-
-    nuc_bucket_give(ngx_http_nucleus_get_table(zone, b->limit->kind),
-                    b->tag, &b->limit->value, b->taken, b->at, now);
+    nuc_bucket_give(b->table, b->tag, &b->limit->value, b->taken, b->at, now);
 
     b->taken = 0;
 }
@@ -802,7 +793,7 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
             *--p = ' '; *--p = ',';
         }
 
-        p = ngx_http_nucleus_write_state(r, ctx, &b[i - 1], p);
+        p = ngx_http_nucleus_write_state(ctx, &b[i - 1], p);
     }
 
     state.data = p;
@@ -822,8 +813,8 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
  */
 
 static u_char *
-ngx_http_nucleus_write_state(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, u_char *p)
+ngx_http_nucleus_write_state(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_bucket_t *b, u_char *p)
 {
     uint64_t                         window, rate, left;
     nuc_bucket_answer_t              answer;
@@ -836,10 +827,8 @@ ngx_http_nucleus_write_state(ngx_http_request_t *r,
     /* what it has taken told it, as of a moment ago */
 
     if (b->taken == 0) {
-        (void) nuc_bucket_peek(
-                    ngx_http_nucleus_get_table(ngx_http_nucleus_get_zone(r),
-                                               limit->kind),
-                    b->tag, &limit->value, 0, ngx_http_nucleus_now(), &answer);
+        (void) nuc_bucket_peek(b->table, b->tag, &limit->value, 0,
+                               ngx_http_nucleus_now(), &answer);
 
         left = answer.left;
     }

@@ -122,6 +122,7 @@ typedef struct {
 
 typedef struct {
     const ngx_http_nucleus_limit_t  *limit;
+    nuc_bucket_table_t            *table;
     uint64_t                       tag;
     uint64_t                       taken;         /* units */
     uint64_t                       at;            /* ns */
