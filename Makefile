@@ -317,6 +317,13 @@ bench:
 	@$(MAKE) -j$(JOBS) all bench-programs
 	@B='$(B)' tools/bench $(BENCH)
 
+## instructions: what a request to each location executes, counted (BENCH="--locations /events,/keyed")
+.PHONY: instructions
+instructions:
+	@$(deps) instructions
+	@$(MAKE) -j$(JOBS) all bench-programs
+	@B='$(B)' tools/bench --parts instructions $(BENCH)
+
 ## coverage: the share of the lines that the tests reach; details in coverage/index.html
 .PHONY: coverage
 coverage:
@@ -391,4 +398,4 @@ clean:
 .PHONY: help
 help:
 	@sed -n 's/^## \([a-z]*\): \(.*\)/\1	\2/p' Makefile | while IFS='	' read -r name text; do \
-		printf '  make %-9s %s\n' "$$name" "$$text"; done
+		printf '  make %-12s %s\n' "$$name" "$$text"; done

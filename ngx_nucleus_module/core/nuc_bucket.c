@@ -66,12 +66,19 @@ uint64_t nuc_bucket_name(const nuc_bucket_table_t *table, nuc_str_t name)
     return nuc_siphash(table->key, name.data, name.len);
 }
 
-uint64_t nuc_bucket_tag(const nuc_bucket_table_t *table, uint64_t kind, uint64_t name,
-                        const nuc_bucket_limit_t *limit)
+/* One to one for each word: what was spread under the key stays so. */
+static uint64_t nuc_bucket_mix(uint64_t hash, uint64_t word)
 {
-    uint64_t words[4] = {kind, name, limit->rate, limit->burst}, tag;
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
 
-    tag = nuc_siphash(table->key, words, sizeof(words));
+    return hash ^ hash >> 32;
+}
+
+uint64_t nuc_bucket_tag(uint64_t kind, uint64_t name, const nuc_bucket_limit_t *limit)
+{
+    uint64_t tag = nuc_bucket_mix(name, kind);
+
+    tag = nuc_bucket_mix(nuc_bucket_mix(tag, limit->rate), limit->burst);
 
     return tag < NUC_BUCKET_TAGS ? tag + NUC_BUCKET_TAGS : tag;
 }
@@ -83,41 +90,47 @@ static uint64_t nuc_bucket_burst(const nuc_bucket_limit_t *limit)
     return limit->burst >> 32 >= limit->rate ? limit->rate << 32 : limit->burst;
 }
 
+/* Mostly 64 bits will do, which the processor divides by itself. */
+static uint64_t nuc_bucket_divide(nuc_wide_t number, uint64_t by)
+{
+    return number >> 64 == 0 ? (uint64_t) number / by : (uint64_t) (number / by);
+}
+
 static uint64_t nuc_bucket_cost(const nuc_bucket_limit_t *limit, uint64_t n)
 {
-    return (uint64_t) (((nuc_wide_t) n * NUC_BUCKET_SECOND + limit->rate - 1) /
-                       limit->rate);
+    return nuc_bucket_divide((nuc_wide_t) n * NUC_BUCKET_SECOND + limit->rate - 1,
+                             limit->rate);
 }
 
-static uint64_t nuc_bucket_start(const nuc_bucket_limit_t *limit, uint64_t tat,
-                                 uint64_t now)
+/* "start" is tat or, if that has passed or is further ahead than can be, now. */
+static nuc_rc_t nuc_bucket_judge(const nuc_bucket_limit_t *limit, uint64_t tat,
+                                 uint64_t n, uint64_t now, uint64_t *start,
+                                 nuc_bucket_answer_t *answer)
 {
-    uint64_t most = now + nuc_bucket_cost(limit, nuc_bucket_burst(limit));
-
-    return tat < now || tat > most + NUC_BUCKET_SKEW ? now : tat;
-}
-
-static nuc_rc_t nuc_bucket_judge(const nuc_bucket_limit_t *limit, uint64_t start,
-                                 uint64_t n, uint64_t now, nuc_bucket_answer_t *answer)
-{
-    uint64_t burst = nuc_bucket_burst(limit), ahead = start - now;
+    uint64_t burst = nuc_bucket_burst(limit), ahead = tat > now ? tat - now : 0;
     nuc_wide_t used = (nuc_wide_t) ahead * limit->rate;
     nuc_wide_t all = (nuc_wide_t) burst * NUC_BUCKET_SECOND;
 
-    answer->left = used < all ? (uint64_t) ((all - used) / NUC_BUCKET_SECOND) : 0;
+    if (used > all + (nuc_wide_t) NUC_BUCKET_SKEW * limit->rate) {
+        ahead = 0;
+        used = 0;
+    }
+
+    *start = now + ahead;
+    answer->left = used < all ? nuc_bucket_divide(all - used, NUC_BUCKET_SECOND) : 0;
     answer->wait = 0;
+
+    if (n <= answer->left) {
+        return NUC_OK;
+    }
 
     if (n > burst) {
         answer->wait = NUC_BUCKET_NEVER;
         return NUC_TOO_LARGE;
     }
 
-    if (n <= answer->left) {
-        return NUC_OK;
-    }
-
-    all = (nuc_wide_t) (burst - n) * NUC_BUCKET_SECOND;
-    answer->wait = ahead - (uint64_t) (all / limit->rate);
+    answer->wait = ahead - nuc_bucket_divide((nuc_wide_t) (burst - n) * NUC_BUCKET_SECOND,
+                                             limit->rate);
 
     return NUC_AGAIN;
 }
@@ -229,8 +242,7 @@ static nuc_bucket_store_t nuc_bucket_charge(nuc_bucket_way_t *way, uint64_t tag,
     nuc_bucket_store_t stored;
 
     do {
-        start = nuc_bucket_start(limit, tat, now);
-        *rc = nuc_bucket_judge(limit, start, n, now, answer);
+        *rc = nuc_bucket_judge(limit, tat, n, now, &start, answer);
 
         if (*rc != NUC_OK) {
             return atomic_load(&way->tag) == tag ? NUC_BUCKET_DONE : NUC_BUCKET_GONE;
@@ -268,9 +280,9 @@ nuc_rc_t nuc_bucket_peek(nuc_bucket_table_t *table, uint64_t tag,
                          nuc_bucket_answer_t *answer)
 {
     nuc_bucket_way_t *way = nuc_bucket_find(nuc_bucket_set(table, tag), tag);
-    uint64_t tat = way != NULL ? atomic_load(&way->tat) : 0;
+    uint64_t start, tat = way != NULL ? atomic_load(&way->tat) : 0;
 
-    return nuc_bucket_judge(limit, nuc_bucket_start(limit, tat, now), n, now, answer);
+    return nuc_bucket_judge(limit, tat, n, now, &start, answer);
 }
 
 void nuc_bucket_give(nuc_bucket_table_t *table, uint64_t tag,

@@ -71,15 +71,15 @@ nuc_bucket_table_t *nuc_bucket_init(void *memory, size_t size, const uint64_t ke
 /* The buckets that there is room for. */
 size_t nuc_bucket_capacity(const nuc_bucket_table_t *table);
 
-/* 64 bits for a name, to be part of a tag. */
+/* Whose a bucket is, as 64 bits of a hash under the table's key. */
 uint64_t nuc_bucket_name(const nuc_bucket_table_t *table, nuc_str_t name);
 
 /*
  * Which bucket: of what kind, whose, under which limit.  A limit that is changed has
- * other buckets, full ones.
+ * other buckets, full ones.  "name" is from nuc_bucket_name(), or random: the rest is
+ * nobody's choice and only mixed in.
  */
-uint64_t nuc_bucket_tag(const nuc_bucket_table_t *table, uint64_t kind, uint64_t name,
-                        const nuc_bucket_limit_t *limit);
+uint64_t nuc_bucket_tag(uint64_t kind, uint64_t name, const nuc_bucket_limit_t *limit);
 
 /*
  * Takes all of "n" units or none.  NUC_AGAIN: they don't fit now.  NUC_TOO_LARGE: they

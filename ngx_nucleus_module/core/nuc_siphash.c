@@ -3,63 +3,69 @@
 #include "nuc_le.h"
 
 typedef struct {
-    uint64_t v[4];
+    uint64_t v0, v1, v2, v3;
 } nuc_sip_t;
 
-static uint64_t nuc_sip_rotate(uint64_t x, unsigned bits)
+static inline uint64_t nuc_sip_rotate(uint64_t x, unsigned bits)
 {
     return (x << bits) | (x >> (64 - bits));
 }
 
-static void nuc_sip_rounds(nuc_sip_t *s, unsigned count)
+/* By value, so that the state stays in registers. */
+static inline nuc_sip_t nuc_sip_rounds(nuc_sip_t s, unsigned count)
 {
-    uint64_t *v = s->v;
-
     for (/* void */; count > 0; count--) {
-        v[0] += v[1];
-        v[2] += v[3];
-        v[1] = nuc_sip_rotate(v[1], 13) ^ v[0];
-        v[3] = nuc_sip_rotate(v[3], 16) ^ v[2];
-        v[0] = nuc_sip_rotate(v[0], 32);
+        s.v0 += s.v1;
+        s.v2 += s.v3;
+        s.v1 = nuc_sip_rotate(s.v1, 13) ^ s.v0;
+        s.v3 = nuc_sip_rotate(s.v3, 16) ^ s.v2;
+        s.v0 = nuc_sip_rotate(s.v0, 32);
 
-        v[2] += v[1];
-        v[0] += v[3];
-        v[1] = nuc_sip_rotate(v[1], 17) ^ v[2];
-        v[3] = nuc_sip_rotate(v[3], 21) ^ v[0];
-        v[2] = nuc_sip_rotate(v[2], 32);
+        s.v2 += s.v1;
+        s.v0 += s.v3;
+        s.v1 = nuc_sip_rotate(s.v1, 17) ^ s.v2;
+        s.v3 = nuc_sip_rotate(s.v3, 21) ^ s.v0;
+        s.v2 = nuc_sip_rotate(s.v2, 32);
     }
+
+    return s;
 }
 
-static void nuc_sip_word(nuc_sip_t *s, uint64_t word)
+/* The last word: what is left of the bytes, and their number. */
+static uint64_t nuc_sip_last(const uint8_t *p, size_t left, size_t len)
 {
-    s->v[3] ^= word;
-    nuc_sip_rounds(s, 2);
-    s->v[0] ^= word;
+    size_t i;
+    uint64_t last = (uint64_t) len << 56;
+
+    for (i = 0; i < left; i++) {
+        last |= (uint64_t) p[i] << (8 * i);
+    }
+
+    return last;
 }
 
 uint64_t nuc_siphash(const uint64_t key[2], const void *data, size_t len)
 {
     size_t i;
-    uint64_t last = (uint64_t) len << 56;
+    uint64_t word;
     const uint8_t *p = data;
-    nuc_sip_t s = {{
+    nuc_sip_t s = {
         key[0] ^ 0x736f6d6570736575ULL,
         key[1] ^ 0x646f72616e646f6dULL,
         key[0] ^ 0x6c7967656e657261ULL,
         key[1] ^ 0x7465646279746573ULL,
-    }};
+    };
 
-    for (i = 0; i + 8 <= len; i += 8) {
-        nuc_sip_word(&s, nuc_le64(p + i));
+    for (i = 0; i <= len / 8; i++, p += 8) {
+        word = i < len / 8 ? nuc_le64(p) : nuc_sip_last(p, len % 8, len);
+
+        s.v3 ^= word;
+        s = nuc_sip_rounds(s, 1);
+        s.v0 ^= word;
     }
 
-    for (/* void */; i < len; i++) {
-        last |= (uint64_t) p[i] << (8 * (i % 8));
-    }
+    s.v2 ^= 0xff;
+    s = nuc_sip_rounds(s, 3);
 
-    nuc_sip_word(&s, last);
-    s.v[2] ^= 0xff;
-    nuc_sip_rounds(&s, 4);
-
-    return s.v[0] ^ s.v[1] ^ s.v[2] ^ s.v[3];
+    return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }

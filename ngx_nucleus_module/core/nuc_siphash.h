@@ -1,7 +1,9 @@
 /*
- * SipHash-2-4 (J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input PRF",
+ * SipHash-1-3 (J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input PRF",
  * INDOCRYPT 2012): a hash of 64 bits under a secret key, so that who does not know the
- * key cannot choose inputs that collide.
+ * key cannot choose inputs that collide.  One round a word and three at the end are for
+ * tables in memory, as in Rust's and CPython's; nobody is shown the hash.  A MAC would
+ * need the paper's 2 and 4.
  */
 
 #ifndef NUC_SIPHASH_H

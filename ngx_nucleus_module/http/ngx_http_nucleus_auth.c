@@ -377,9 +377,7 @@ ngx_http_nucleus_find_again(nuc_snapshot_t *snapshot,
 
     rc = nuc_snapshot_find(snapshot, auth->id, entry);
 
-    if (rc != NUC_OK
-        || CRYPTO_memcmp(entry->digest, auth->digest, NUC_KEY_DIGEST_LEN) != 0)
-    {
+    if (rc != NUC_OK || !nuc_key_digest_equal(entry->digest, auth->digest)) {
         return NGX_DECLINED;
     }
 
@@ -394,7 +392,7 @@ ngx_http_nucleus_check_stream(ngx_http_request_t *r,
     nuc_snapshot_t        *snapshot;
     nuc_snapshot_entry_t   entry;
 
-    if (ctx->auth == NULL) {
+    if (ctx->auth == NULL || ctx->auth->any_stream) {
         return NGX_OK;
     }
 
@@ -522,15 +520,26 @@ ngx_http_nucleus_map_address(struct sockaddr *sa, u_char *address)
 }
 
 
-/* the first header that has one of the names */
+/*
+ * The first header that has one of the names, none of which has 64 characters.
+ * Most headers differ from all of them in their length already
+ */
 
 static ngx_str_t *
 ngx_http_nucleus_find_header(ngx_http_request_t *r, ngx_str_t *names)
 {
+    size_t            len;
+    uint64_t          lengths;
     ngx_str_t        *name;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *header;
+
+    lengths = 0;
+
+    for (name = names; name->len; name++) {
+        lengths |= (uint64_t) 1 << name->len;
+    }
 
     part = &r->headers_in.headers.part;
     header = part->elts;
@@ -547,11 +556,16 @@ ngx_http_nucleus_find_header(ngx_http_request_t *r, ngx_str_t *names)
             i = 0;
         }
 
+        len = header[i].key.len;
+
+        if (len > 63 || !(lengths >> len & 1)) {
+            continue;
+        }
+
         for (name = names; name->len; name++) {
 
-            if (header[i].key.len == name->len
-                && ngx_strncmp(header[i].lowcase_key, name->data, name->len)
-                   == 0)
+            if (name->len == len
+                && ngx_strncmp(header[i].lowcase_key, name->data, len) == 0)
             {
                 return &header[i].value;
             }
@@ -666,9 +680,8 @@ ngx_http_nucleus_check_key(ngx_http_request_t *r,
 
     rc = nuc_snapshot_find(snapshot, key->id, &entry);
 
-    if (CRYPTO_memcmp(auth->digest, rc == NUC_OK ? entry.digest : nobody,
-                      NUC_KEY_DIGEST_LEN)
-            != 0
+    if (!nuc_key_digest_equal(auth->digest,
+                              rc == NUC_OK ? entry.digest : nobody)
         || rc != NUC_OK)
     {
         auth->code = NGX_HTTP_NUCLEUS_INVALID_CREDENTIALS;
@@ -792,6 +805,7 @@ ngx_http_nucleus_check_entry(ngx_http_request_t *r,
     auth->generation = snapshot->generation;
     auth->id = entry->id;
     auth->lineage = entry->lineage;
+    auth->any_stream = entry->any_stream;
 
     ngx_http_nucleus_map_address(r->connection->sockaddr, address);
 

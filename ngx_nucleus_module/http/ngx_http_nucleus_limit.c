@@ -52,32 +52,34 @@ typedef struct {
 
 static ngx_int_t ngx_http_nucleus_set_buckets(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone);
-static void ngx_http_nucleus_set_parties(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
+static void ngx_http_nucleus_set_parties(ngx_http_nucleus_ctx_t *ctx,
     ngx_http_nucleus_party_t *parties);
 static ngx_int_t ngx_http_nucleus_add_own(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone, ngx_uint_t kind,
-    const ngx_http_nucleus_party_t *party);
+    ngx_http_nucleus_party_t *party);
 static void ngx_http_nucleus_add_bucket(ngx_http_nucleus_ctx_t *ctx,
     ngx_shm_zone_t *zone, const ngx_http_nucleus_limit_t *limit,
-    const ngx_http_nucleus_party_t *party);
+    ngx_http_nucleus_party_t *party);
+static uint64_t ngx_http_nucleus_name(ngx_http_nucleus_ctx_t *ctx,
+    nuc_bucket_table_t *table, ngx_uint_t kind);
+static uint64_t ngx_http_nucleus_name_address(ngx_connection_t *c,
+    nuc_bucket_table_t *table);
 static ngx_int_t ngx_http_nucleus_take(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, const uint64_t *amounts);
-static void ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
-    ngx_http_nucleus_bucket_t *b, uint64_t n, uint64_t now,
-    ngx_http_nucleus_refusal_t *refusal);
-static void ngx_http_nucleus_give_back(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, uint64_t now);
-static void ngx_http_nucleus_give_one(ngx_http_request_t *r,
-    ngx_http_nucleus_bucket_t *b, uint64_t now);
+static void ngx_http_nucleus_take_one(ngx_http_nucleus_bucket_t *b,
+    uint64_t n, uint64_t now, ngx_http_nucleus_refusal_t *refusal);
+static void ngx_http_nucleus_give_back(ngx_http_nucleus_ctx_t *ctx,
+    uint64_t now);
+static void ngx_http_nucleus_give_one(ngx_http_nucleus_bucket_t *b,
+    uint64_t now);
 static ngx_int_t ngx_http_nucleus_refuse_limit(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_refusal_t *refusal);
 static ngx_int_t ngx_http_nucleus_take_quota(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 static ngx_int_t ngx_http_nucleus_refuse_quota(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx, nuc_rc_t rc, nuc_tally_answer_t *answer);
-static u_char *ngx_http_nucleus_write_state(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, u_char *p);
+static u_char *ngx_http_nucleus_write_state(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_bucket_t *b, u_char *p);
 static u_char *ngx_http_nucleus_write_number(u_char *p, uint64_t number);
 static ngx_shm_zone_t *ngx_http_nucleus_get_zone(ngx_http_request_t *r);
 static uint64_t ngx_http_nucleus_now(void);
@@ -195,7 +197,7 @@ ngx_http_nucleus_return_events(ngx_http_request_t *r,
         b = &ctx->buckets[i];
 
         if (b->limit->unit == NUC_UNIT_EVENTS) {
-            ngx_http_nucleus_give_one(r, b, now);
+            ngx_http_nucleus_give_one(b, now);
         }
     }
 
@@ -245,7 +247,7 @@ ngx_http_nucleus_take_quota(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx)
         return NGX_OK;
     }
 
-    ngx_http_nucleus_give_back(r, ctx, ngx_http_nucleus_now());
+    ngx_http_nucleus_give_back(ctx, ngx_http_nucleus_now());
 
     return ngx_http_nucleus_refuse_quota(r, ctx, rc, &answer);
 }
@@ -333,7 +335,7 @@ ngx_http_nucleus_set_buckets(ngx_http_request_t *r,
 
     nlcf = ngx_http_get_module_loc_conf(r, ngx_http_nucleus_module);
 
-    ngx_http_nucleus_set_parties(r, ctx, zone, parties);
+    ngx_http_nucleus_set_parties(ctx, parties);
 
     n = nlcf->applied ? nlcf->applied->nelts : 0;
 
@@ -379,11 +381,9 @@ ngx_http_nucleus_set_buckets(ngx_http_request_t *r,
 /* whom the limits of each kind count, and what the registry allows them */
 
 static void
-ngx_http_nucleus_set_parties(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
+ngx_http_nucleus_set_parties(ngx_http_nucleus_ctx_t *ctx,
     ngx_http_nucleus_party_t *parties)
 {
-    nuc_bucket_table_t       *table;
     ngx_http_nucleus_auth_t  *auth;
 
     ngx_memzero(parties,
@@ -393,7 +393,6 @@ ngx_http_nucleus_set_parties(ngx_http_request_t *r,
 
     if (auth) {
         parties[NGX_HTTP_NUCLEUS_KEY].known = 1;
-        parties[NGX_HTTP_NUCLEUS_KEY].name = auth->lineage;
 
         if (auth->key_limited) {
             parties[NGX_HTTP_NUCLEUS_KEY].own = auth->key_limits;
@@ -404,22 +403,15 @@ ngx_http_nucleus_set_parties(ngx_http_request_t *r,
         }
     }
 
-    table = ngx_http_nucleus_get_table(zone, NGX_HTTP_NUCLEUS_TENANT);
-
     parties[NGX_HTTP_NUCLEUS_TENANT].known = 1;
-    parties[NGX_HTTP_NUCLEUS_TENANT].name =
-                 nuc_bucket_name(table, ngx_http_nucleus_str(&ctx->tenant));
-
     parties[NGX_HTTP_NUCLEUS_ADDRESS].known = 1;
-    parties[NGX_HTTP_NUCLEUS_ADDRESS].name =
-                                      ngx_http_nucleus_address(r->connection);
 }
 
 
 static ngx_int_t
 ngx_http_nucleus_add_own(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
     ngx_shm_zone_t *zone, ngx_uint_t kind,
-    const ngx_http_nucleus_party_t *party)
+    ngx_http_nucleus_party_t *party)
 {
     uint64_t                   burst;
     nuc_unit_t                 unit;
@@ -463,22 +455,59 @@ ngx_http_nucleus_add_own(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
 
 static void
 ngx_http_nucleus_add_bucket(ngx_http_nucleus_ctx_t *ctx, ngx_shm_zone_t *zone,
-    const ngx_http_nucleus_limit_t *limit,
-    const ngx_http_nucleus_party_t *party)
+    const ngx_http_nucleus_limit_t *limit, ngx_http_nucleus_party_t *party)
 {
     nuc_bucket_table_t         *table;
     ngx_http_nucleus_bucket_t  *b;
 
     table = ngx_http_nucleus_get_table(zone, limit->kind);
 
+    if (!party->named) {
+        party->name = ngx_http_nucleus_name(ctx, table, limit->kind);
+        party->named = 1;
+    }
+
     b = &ctx->buckets[ctx->nbuckets++];
 
     b->limit = limit;
-    b->tag = nuc_bucket_tag(table, limit->kind * NUC_UNIT_COUNT + limit->unit,
+    b->table = table;
+    b->tag = nuc_bucket_tag(limit->kind * NUC_UNIT_COUNT + limit->unit,
                             party->name, &limit->value);
     b->taken = 0;
     b->at = 0;
     b->left = 0;
+}
+
+
+/* the lineage of a key was drawn at random; what others choose is hashed */
+
+static uint64_t
+ngx_http_nucleus_name(ngx_http_nucleus_ctx_t *ctx, nuc_bucket_table_t *table,
+    ngx_uint_t kind)
+{
+    switch (kind) {
+
+    case NGX_HTTP_NUCLEUS_KEY:
+        return ctx->auth->lineage;
+
+    case NGX_HTTP_NUCLEUS_TENANT:
+        return nuc_bucket_name(table, ngx_http_nucleus_str(&ctx->tenant));
+
+    default: /* NGX_HTTP_NUCLEUS_ADDRESS */
+        return ngx_http_nucleus_name_address(ctx->request->connection, table);
+    }
+}
+
+
+static uint64_t
+ngx_http_nucleus_name_address(ngx_connection_t *c, nuc_bucket_table_t *table)
+{
+    uint64_t  address;
+
+    address = ngx_http_nucleus_address(c);
+
+    return nuc_bucket_name(table, (nuc_str_t) { (u_char *) &address,
+                                                sizeof(uint64_t) });
 }
 
 
@@ -488,7 +517,6 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
 {
     uint64_t                     n, now;
     ngx_uint_t                   i;
-    ngx_shm_zone_t              *zone;
     ngx_http_nucleus_bucket_t   *b;
     ngx_http_nucleus_refusal_t   refusal;
 
@@ -496,7 +524,6 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         return NGX_OK;
     }
 
-    zone = ngx_http_nucleus_get_zone(r);
     now = ngx_http_nucleus_now();
 
     refusal.bucket = NULL;
@@ -507,9 +534,7 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         n = amounts[b->limit->unit];
 
         if (n) {
-            ngx_http_nucleus_take_one(
-                            ngx_http_nucleus_get_table(zone, b->limit->kind),
-                            b, n, now, &refusal);
+            ngx_http_nucleus_take_one(b, n, now, &refusal);
         }
     }
 
@@ -517,7 +542,7 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
         return NGX_OK;
     }
 
-    ngx_http_nucleus_give_back(r, ctx, now);
+    ngx_http_nucleus_give_back(ctx, now);
 
     return ngx_http_nucleus_refuse_limit(r, ctx, &refusal);
 }
@@ -526,18 +551,19 @@ ngx_http_nucleus_take(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
 /* of those that refuse, the one that does so longest is told of */
 
 static void
-ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
-    ngx_http_nucleus_bucket_t *b, uint64_t n, uint64_t now,
-    ngx_http_nucleus_refusal_t *refusal)
+ngx_http_nucleus_take_one(ngx_http_nucleus_bucket_t *b, uint64_t n,
+    uint64_t now, ngx_http_nucleus_refusal_t *refusal)
 {
     nuc_rc_t             rc;
     nuc_bucket_answer_t  answer;
 
     if (refusal->bucket == NULL) {
-        rc = nuc_bucket_take(table, b->tag, &b->limit->value, n, now, &answer);
+        rc = nuc_bucket_take(b->table, b->tag, &b->limit->value, n, now,
+                             &answer);
 
     } else {
-        rc = nuc_bucket_peek(table, b->tag, &b->limit->value, n, now, &answer);
+        rc = nuc_bucket_peek(b->table, b->tag, &b->limit->value, n, now,
+                             &answer);
     }
 
     if (rc == NUC_OK) {
@@ -560,31 +586,24 @@ ngx_http_nucleus_take_one(nuc_bucket_table_t *table,
 
 
 static void
-ngx_http_nucleus_give_back(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
-    uint64_t now)
+ngx_http_nucleus_give_back(ngx_http_nucleus_ctx_t *ctx, uint64_t now)
 {
     ngx_uint_t  i;
 
     for (i = 0; i < ctx->nbuckets; i++) {
-        ngx_http_nucleus_give_one(r, &ctx->buckets[i], now);
+        ngx_http_nucleus_give_one(&ctx->buckets[i], now);
     }
 }
 
 
 static void
-ngx_http_nucleus_give_one(ngx_http_request_t *r, ngx_http_nucleus_bucket_t *b,
-    uint64_t now)
+ngx_http_nucleus_give_one(ngx_http_nucleus_bucket_t *b, uint64_t now)
 {
-    ngx_shm_zone_t  *zone;
-
     if (b->taken == 0) {
         return;
     }
 
-    zone = ngx_http_nucleus_get_zone(r);
-
-    nuc_bucket_give(ngx_http_nucleus_get_table(zone, b->limit->kind),
-                    b->tag, &b->limit->value, b->taken, b->at, now);
+    nuc_bucket_give(b->table, b->tag, &b->limit->value, b->taken, b->at, now);
 
     b->taken = 0;
 }
@@ -677,8 +696,9 @@ ngx_http_nucleus_count_failure(ngx_http_request_t *r)
     table = ngx_http_nucleus_get_table(zone, NGX_HTTP_NUCLEUS_ADDRESS);
     now = ngx_http_nucleus_now();
 
-    tag = nuc_bucket_tag(table, NGX_HTTP_NUCLEUS_KINDS * NUC_UNIT_COUNT,
-                         ngx_http_nucleus_address(r->connection), &limit);
+    tag = nuc_bucket_tag(NGX_HTTP_NUCLEUS_KINDS * NUC_UNIT_COUNT,
+                         ngx_http_nucleus_name_address(r->connection, table),
+                         &limit);
 
     (void) nuc_bucket_take(table, tag, &limit, 1000, now, &answer);
 
@@ -740,7 +760,7 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx)
 {
     size_t                      len;
-    u_char                     *p;
+    u_char                     *p, *last;
     ngx_str_t                   policy, state;
     ngx_uint_t                  i;
     ngx_http_nucleus_bucket_t  *b;
@@ -761,6 +781,7 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
+    last = p + len;
     policy.data = p;
 
     for (i = 0; i < ctx->nbuckets; i++) {
@@ -773,18 +794,22 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
     }
 
     policy.len = p - policy.data;
-    state.data = p;
 
-    for (i = 0; i < ctx->nbuckets; i++) {
+    /* the states from the last to the first, as the digits of their numbers */
 
-        if (i) {
-            *p++ = ','; *p++ = ' ';
+    p = last;
+
+    for (i = ctx->nbuckets; i > 0; i--) {
+
+        if (i < ctx->nbuckets) {
+            *--p = ' '; *--p = ',';
         }
 
-        p = ngx_http_nucleus_write_state(r, ctx, &b[i], p);
+        p = ngx_http_nucleus_write_state(ctx, &b[i - 1], p);
     }
 
-    state.len = p - state.data;
+    state.data = p;
+    state.len = last - p;
 
     if (ngx_http_nucleus_add_header(r, "RateLimit-Policy", &policy) != NGX_OK) {
         return NGX_ERROR;
@@ -795,13 +820,13 @@ ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
 
 
 /*
- * The window is the time in which the rate makes what is left, so that their
- * ratio is no invitation to more; it ends before Retry-After
+ * Before "p".  The window is the time in which the rate makes what is left, so
+ * that their ratio is no invitation to more; it ends before Retry-After
  */
 
 static u_char *
-ngx_http_nucleus_write_state(ngx_http_request_t *r,
-    ngx_http_nucleus_ctx_t *ctx, ngx_http_nucleus_bucket_t *b, u_char *p)
+ngx_http_nucleus_write_state(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_bucket_t *b, u_char *p)
 {
     uint64_t                         window, rate, left;
     nuc_bucket_answer_t              answer;
@@ -814,10 +839,8 @@ ngx_http_nucleus_write_state(ngx_http_request_t *r,
     /* what it has taken told it, as of a moment ago */
 
     if (b->taken == 0) {
-        (void) nuc_bucket_peek(
-                    ngx_http_nucleus_get_table(ngx_http_nucleus_get_zone(r),
-                                               limit->kind),
-                    b->tag, &limit->value, 0, ngx_http_nucleus_now(), &answer);
+        (void) nuc_bucket_peek(b->table, b->tag, &limit->value, 0,
+                               ngx_http_nucleus_now(), &answer);
 
         left = answer.left;
     }
@@ -828,30 +851,53 @@ ngx_http_nucleus_write_state(ngx_http_request_t *r,
         window = ngx_min(window, ctx->problem->retry_after);
     }
 
-    p = ngx_cpymem(p, limit->policy.data, limit->name);
-    p = ngx_cpymem(p, ";r=", 3);
-    p = ngx_http_nucleus_write_number(p, left);
-    p = ngx_cpymem(p, ";t=", 3);
+    p = ngx_http_nucleus_write_number(p, window);
 
-    return ngx_http_nucleus_write_number(p, window);
+    p -= 3;
+    ngx_memcpy(p, ";t=", 3);
+
+    p = ngx_http_nucleus_write_number(p, left);
+
+    p -= 3;
+    ngx_memcpy(p, ";r=", 3);
+
+    p -= limit->name;
+    ngx_memcpy(p, limit->policy.data, limit->name);
+
+    return p;
 }
 
 
-/* ngx_sprintf() takes as long for six of them as the limits themselves */
+/*
+ * Before "p", two digits at a time.  ngx_sprintf() takes as long for six of
+ * them as the limits themselves
+ */
 
 static u_char *
 ngx_http_nucleus_write_number(u_char *p, uint64_t number)
 {
-    u_char  *digit, digits[NGX_INT64_LEN];
+    static const char  pairs[] =
+        "0001020304050607080910111213141516171819"
+        "2021222324252627282930313233343536373839"
+        "4041424344454647484950515253545556575859"
+        "6061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
 
-    digit = digits + NGX_INT64_LEN;
+    while (number >= 100) {
+        p -= 2;
+        ngx_memcpy(p, &pairs[2 * (number % 100)], 2);
+        number /= 100;
+    }
 
-    do {
-        *--digit = (u_char) ('0' + number % 10);
-        number /= 10;
-    } while (number);
+    if (number >= 10) {
+        p -= 2;
+        ngx_memcpy(p, &pairs[2 * number], 2);
+        return p;
+    }
 
-    return ngx_cpymem(p, digit, digits + NGX_INT64_LEN - digit);
+    *--p = (u_char) ('0' + number);
+
+    return p;
 }
 
 

@@ -114,14 +114,16 @@ typedef struct {
 /* one of a kind, for one request */
 
 typedef struct {
-    uint64_t                       name;
+    uint64_t                       name;          /* when a limit has asked */
     const nuc_limit_t             *own;           /* of each unit, or NULL */
     unsigned                       known:1;       /* 0: limits don't apply */
+    unsigned                       named:1;
 } ngx_http_nucleus_party_t;
 
 
 typedef struct {
     const ngx_http_nucleus_limit_t  *limit;
+    nuc_bucket_table_t            *table;
     uint64_t                       tag;
     uint64_t                       taken;         /* units */
     uint64_t                       at;            /* ns */
@@ -315,6 +317,7 @@ typedef struct {
     uint64_t                       max_events;    /* a day, 0: no quota */
     uint64_t                       max_queued;    /* bytes, likewise */
     unsigned                       by_certificate:1;
+    unsigned                       any_stream:1;
     unsigned                       key_limited:1; /* by the registry */
     unsigned                       tenant_limited:1;
 } ngx_http_nucleus_auth_t;

@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "nuc_crc32c.h"
+#include "nuc_le.h"
 #include "nuc_sha256.h"
 
 #define NUC_KEY_PREFIX_LEN (sizeof(NUC_KEY_PREFIX) - 1)
@@ -17,6 +18,33 @@ static const char nuc_key_base32[] = "0123456789abcdefghjkmnpqrstvwxyz";
 static const char nuc_key_base62[] =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/* What a character is: its value in base32, and of which alphabets it is one. */
+#define NUC_KEY_VALUE  31
+#define NUC_KEY_BASE32 32
+#define NUC_KEY_BASE62 64
+
+#define B(value) (NUC_KEY_BASE32 | NUC_KEY_BASE62 | (value))
+#define R        NUC_KEY_BASE62
+
+static const uint8_t nuc_key_characters[256] = {
+    ['0'] = B(0),  ['1'] = B(1),  ['2'] = B(2),  ['3'] = B(3),  ['4'] = B(4),
+    ['5'] = B(5),  ['6'] = B(6),  ['7'] = B(7),  ['8'] = B(8),  ['9'] = B(9),
+    ['a'] = B(10), ['b'] = B(11), ['c'] = B(12), ['d'] = B(13), ['e'] = B(14),
+    ['f'] = B(15), ['g'] = B(16), ['h'] = B(17), ['j'] = B(18), ['k'] = B(19),
+    ['m'] = B(20), ['n'] = B(21), ['p'] = B(22), ['q'] = B(23), ['r'] = B(24),
+    ['s'] = B(25), ['t'] = B(26), ['v'] = B(27), ['w'] = B(28), ['x'] = B(29),
+    ['y'] = B(30), ['z'] = B(31), ['i'] = R,     ['l'] = R,     ['o'] = R,
+    ['u'] = R,     ['A'] = R,     ['B'] = R,     ['C'] = R,     ['D'] = R,
+    ['E'] = R,     ['F'] = R,     ['G'] = R,     ['H'] = R,     ['I'] = R,
+    ['J'] = R,     ['K'] = R,     ['L'] = R,     ['M'] = R,     ['N'] = R,
+    ['O'] = R,     ['P'] = R,     ['Q'] = R,     ['R'] = R,     ['S'] = R,
+    ['T'] = R,     ['U'] = R,     ['V'] = R,     ['W'] = R,     ['X'] = R,
+    ['Y'] = R,     ['Z'] = R,
+};
+
+#undef B
+#undef R
+
 struct nuc_key_hasher_s {
     nuc_sha256_t sha;
 };
@@ -24,7 +52,7 @@ struct nuc_key_hasher_s {
 nuc_rc_t nuc_key_id_parse(nuc_str_t text, uint64_t *id)
 {
     size_t i;
-    const char *found;
+    uint8_t character, all = NUC_KEY_BASE32;
     uint64_t value = 0;
 
     if (text.len != NUC_KEY_ID_LEN) {
@@ -32,13 +60,13 @@ nuc_rc_t nuc_key_id_parse(nuc_str_t text, uint64_t *id)
     }
 
     for (i = 0; i < NUC_KEY_ID_LEN; i++) {
-        found = memchr(nuc_key_base32, text.data[i], sizeof(nuc_key_base32) - 1);
+        character = nuc_key_characters[text.data[i]];
+        all &= character;
+        value = value << 5 | (character & NUC_KEY_VALUE);
+    }
 
-        if (found == NULL) {
-            return NUC_INVALID;
-        }
-
-        value = value << 5 | (uint64_t) (found - nuc_key_base32);
+    if (all == 0) {
+        return NUC_INVALID;
     }
 
     *id = value;
@@ -57,16 +85,10 @@ void nuc_key_id_text(uint64_t id, char text[NUC_KEY_ID_LEN + 1])
     text[NUC_KEY_ID_LEN] = '\0';
 }
 
-/* Of all that stands before it: the sum of a pair's parts is that of the whole key. */
-static void nuc_key_sum(nuc_str_t id, nuc_str_t secret, char sum[NUC_KEY_SUM_LEN])
+/* "crc" is of all that stands before it. */
+static void nuc_key_sum(uint32_t crc, char sum[NUC_KEY_SUM_LEN])
 {
     size_t i;
-    uint32_t crc;
-
-    crc = nuc_crc32c(0, NUC_KEY_PREFIX, NUC_KEY_PREFIX_LEN);
-    crc = nuc_crc32c(crc, id.data, id.len);
-    crc = nuc_crc32c(crc, "_", 1);
-    crc = nuc_crc32c(crc, secret.data, secret.len);
 
     for (i = NUC_KEY_SUM_LEN; i-- > 0; crc /= 62) {
         sum[i] = nuc_key_base62[crc % 62];
@@ -76,36 +98,33 @@ static void nuc_key_sum(nuc_str_t id, nuc_str_t secret, char sum[NUC_KEY_SUM_LEN
 static int nuc_key_is_base62(const uint8_t *p, size_t len)
 {
     size_t i;
+    uint8_t all = NUC_KEY_BASE62;
 
     for (i = 0; i < len; i++) {
-        if (!((p[i] >= '0' && p[i] <= '9') || (p[i] >= 'A' && p[i] <= 'Z') ||
-              (p[i] >= 'a' && p[i] <= 'z'))) {
-            return 0;
-        }
+        all &= nuc_key_characters[p[i]];
     }
 
-    return 1;
+    return all != 0;
 }
 
-/* "rest" is the secret and the sum. */
-static nuc_key_fault_t nuc_key_parse_parts(nuc_str_t id, nuc_str_t rest, nuc_key_t *key)
+/* "rest" is the secret and the sum, "crc" of all that stands before the sum. */
+static nuc_key_fault_t nuc_key_parse_parts(nuc_str_t id, nuc_str_t rest, uint32_t crc,
+                                           nuc_key_t *key)
 {
     char sum[NUC_KEY_SUM_LEN];
-    nuc_str_t secret = {rest.data, NUC_KEY_SECRET_LEN};
 
-    if (rest.len != NUC_KEY_SECRET_LEN + NUC_KEY_SUM_LEN ||
-        !nuc_key_is_base62(rest.data, rest.len) ||
+    if (!nuc_key_is_base62(rest.data, rest.len) ||
         nuc_key_id_parse(id, &key->id) != NUC_OK) {
         return NUC_KEY_MALFORMED;
     }
 
-    nuc_key_sum(id, secret, sum);
+    nuc_key_sum(crc, sum);
 
     if (memcmp(sum, rest.data + NUC_KEY_SECRET_LEN, sizeof(sum)) != 0) {
         return NUC_KEY_BAD_SUM;
     }
 
-    key->secret = secret;
+    key->secret = (nuc_str_t){rest.data, NUC_KEY_SECRET_LEN};
 
     return NUC_KEY_GOOD;
 }
@@ -123,7 +142,24 @@ nuc_key_fault_t nuc_key_parse(nuc_str_t text, nuc_key_t *key)
     id = (nuc_str_t){text.data + NUC_KEY_PREFIX_LEN, NUC_KEY_ID_LEN};
     rest = (nuc_str_t){text.data + NUC_KEY_SECRET_AT, text.len - NUC_KEY_SECRET_AT};
 
-    return nuc_key_parse_parts(id, rest, key);
+    return nuc_key_parse_parts(id, rest, nuc_crc32c(0, text.data, NUC_KEY_SUM_AT), key);
+}
+
+/* The sum of a pair's parts is that of the whole key. */
+static nuc_key_fault_t nuc_key_parse_split(nuc_str_t id, nuc_str_t rest, nuc_key_t *key)
+{
+    uint32_t crc;
+
+    if (rest.len != NUC_KEY_SECRET_LEN + NUC_KEY_SUM_LEN) {
+        return NUC_KEY_MALFORMED;
+    }
+
+    crc = nuc_crc32c(0, NUC_KEY_PREFIX, NUC_KEY_PREFIX_LEN);
+    crc = nuc_crc32c(crc, id.data, id.len);
+    crc = nuc_crc32c(crc, "_", 1);
+    crc = nuc_crc32c(crc, rest.data, NUC_KEY_SECRET_LEN);
+
+    return nuc_key_parse_parts(id, rest, crc, key);
 }
 
 nuc_key_fault_t nuc_key_parse_pair(nuc_str_t id, nuc_str_t password, nuc_key_t *key)
@@ -132,7 +168,7 @@ nuc_key_fault_t nuc_key_parse_pair(nuc_str_t id, nuc_str_t password, nuc_key_t *
     nuc_key_fault_t fault;
 
     if (password.len != NUC_KEY_LEN) {
-        return nuc_key_parse_parts(id, password, key);
+        return nuc_key_parse_split(id, password, key);
     }
 
     fault = nuc_key_parse(password, key);
@@ -214,9 +250,7 @@ nuc_rc_t nuc_key_make(char text[NUC_KEY_LEN + 1], nuc_err_t *err)
         return rc;
     }
 
-    nuc_key_sum((nuc_str_t){(const uint8_t *) id, NUC_KEY_ID_LEN},
-                (nuc_str_t){(const uint8_t *) secret, NUC_KEY_SECRET_LEN},
-                text + NUC_KEY_SUM_AT);
+    nuc_key_sum(nuc_crc32c(0, text, NUC_KEY_SUM_AT), text + NUC_KEY_SUM_AT);
     text[NUC_KEY_LEN] = '\0';
 
     return NUC_OK;
@@ -261,4 +295,17 @@ nuc_rc_t nuc_key_digest(nuc_key_hasher_t *hasher, const nuc_key_t *key,
     }
 
     return NUC_OK;
+}
+
+int nuc_key_digest_equal(const uint8_t a[NUC_KEY_DIGEST_LEN],
+                         const uint8_t b[NUC_KEY_DIGEST_LEN])
+{
+    size_t i;
+    volatile uint64_t differ = 0; /* volatile: no step is left out */
+
+    for (i = 0; i < NUC_KEY_DIGEST_LEN; i += 8) {
+        differ |= nuc_le64(a + i) ^ nuc_le64(b + i);
+    }
+
+    return differ == 0;
 }

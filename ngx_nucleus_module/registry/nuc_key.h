@@ -67,4 +67,8 @@ void nuc_key_hasher_free(nuc_key_hasher_t *hasher);
 nuc_rc_t nuc_key_digest(nuc_key_hasher_t *hasher, const nuc_key_t *key,
                         uint8_t digest[NUC_KEY_DIGEST_LEN]);
 
+/* Takes as long wherever they differ. */
+int nuc_key_digest_equal(const uint8_t a[NUC_KEY_DIGEST_LEN],
+                         const uint8_t b[NUC_KEY_DIGEST_LEN]);
+
 #endif /* NUC_KEY_H */

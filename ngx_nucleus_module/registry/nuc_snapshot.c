@@ -720,6 +720,7 @@ static void nuc_snapshot_entry(const nuc_snapshot_t *snapshot, uint32_t number,
     entry->tenant = nuc_le32(p + 56);
     entry->scopes = nuc_le16(p + 60);
     entry->revoked = (nuc_le16(p + 62) & NUC_KEY_REVOKED) != 0;
+    entry->any_stream = (nuc_le16(p + 62) & NUC_KEY_HAS_STREAMS) == 0;
     entry->not_before = nuc_le64(p + 40);
     entry->not_after = nuc_le64(p + 48);
     nuc_limits_get(p + 80, entry->limits);
@@ -768,7 +769,7 @@ int nuc_snapshot_allows_stream(const nuc_snapshot_t *snapshot,
     uint32_t i, end;
     const uint8_t *row;
 
-    if ((nuc_le16(entry->record + 62) & NUC_KEY_HAS_STREAMS) == 0) {
+    if (entry->any_stream) {
         return 1;
     }
 

@@ -126,6 +126,7 @@ typedef struct {
     uint32_t tenant;
     unsigned scopes;
     int revoked;
+    int any_stream; /* it may send to all */
     uint64_t not_before;
     uint64_t not_after;
     nuc_limit_t limits[NUC_UNIT_COUNT];

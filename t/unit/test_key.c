@@ -11,6 +11,7 @@
 
 static const char base62[] =
     "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+static const char base32[] = "0123456789abcdefghjkmnpqrstvwxyz";
 
 /* The form as the header has it, in other words than the source's. */
 static const char *wrong_with(const char *key)
@@ -22,7 +23,7 @@ static const char *wrong_with(const char *key)
         return "its frame";
     }
 
-    if (strspn(key + 4, "0123456789abcdefghjkmnpqrstvwxyz") != 12) {
+    if (strspn(key + 4, base32) != 12) {
         return "its id";
     }
 
@@ -111,6 +112,20 @@ static void test_refused(void)
     copy[5] = 'u';
     is_int(nuc_key_parse(nuc_str(copy), &parsed), NUC_KEY_MALFORMED, "no such id");
 
+    for (c = 0, unseen = 0; c < 256; c++) {
+        memcpy(copy, key, sizeof(key));
+        copy[59] = (char) c;
+        unseen += (nuc_key_parse((nuc_str_t){(uint8_t *) copy, NUC_KEY_LEN}, &parsed) !=
+                   NUC_KEY_MALFORMED) != (c != 0 && strchr(base62, c) != NULL);
+        memcpy(copy, key, sizeof(key));
+        copy[4] = (char) c;
+        unseen += (nuc_key_parse((nuc_str_t){(uint8_t *) copy, NUC_KEY_LEN}, &parsed) !=
+                   NUC_KEY_MALFORMED) != (c != 0 && strchr(base32, c) != NULL);
+    }
+
+    is_int(unseen, 0,
+           "secret and id have the characters of their alphabets and no other");
+
     for (i = 0, unseen = 0; i < NUC_KEY_LEN; i++) {
         unseen +=
             nuc_key_parse((nuc_str_t){(uint8_t *) key, i}, &parsed) != NUC_KEY_MALFORMED;
@@ -188,6 +203,15 @@ static void test_digest(void)
     }
 
     is_int(same, 100, "SHA-256 of the secret, key after key");
+    ok(nuc_key_digest_equal(digest, expected), "a digest equals itself");
+
+    for (i = 0, same = 0; i < 8 * NUC_KEY_DIGEST_LEN; i++) {
+        digest[i / 8] ^= (uint8_t) (1 << i % 8);
+        same += nuc_key_digest_equal(digest, expected) != 0;
+        digest[i / 8] ^= (uint8_t) (1 << i % 8);
+    }
+
+    is_int(same, 0, "and none that differs in a bit");
     nuc_key_hasher_free(hasher);
     nuc_key_hasher_free(NULL);
 }
