@@ -336,8 +336,9 @@ ngx_http_nucleus_refuse_fault(ngx_http_request_t *r, nuc_format_fault_t *fault)
 static ngx_int_t
 ngx_http_nucleus_header_filter(ngx_http_request_t *r)
 {
-    ngx_buf_t               *b;
-    ngx_http_nucleus_ctx_t  *ctx;
+    ngx_buf_t                    *b;
+    ngx_http_nucleus_ctx_t       *ctx;
+    ngx_http_nucleus_loc_conf_t  *nlcf;
 
     if (!ngx_http_nucleus_is_special_response(r)) {
         return ngx_http_next_header_filter(r);
@@ -348,6 +349,12 @@ ngx_http_nucleus_header_filter(ngx_http_request_t *r)
     ctx = ngx_http_nucleus_get_ctx(r);
     if (ctx == NULL) {
         return NGX_ERROR;
+    }
+
+    nlcf = ngx_http_get_module_loc_conf(r, ngx_http_nucleus_module);
+
+    if (nlcf->enable) {
+        ctx->ours = 1;
     }
 
     b = ngx_http_nucleus_create_problem(r, ctx);

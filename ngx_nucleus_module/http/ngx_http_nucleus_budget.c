@@ -9,7 +9,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_nucleus_module.h"
+#include "ngx_http_nucleus_metrics.h"
 
 #include <sys/random.h>
 
@@ -59,6 +59,7 @@ ngx_http_nucleus_reserve(ngx_http_nucleus_ctx_t *ctx, size_t size,
         && nuc_budget_used(&ngx_http_nucleus_process.budget, tenant) + size
            > ctx->auth->max_inflight + instead)
     {
+        ngx_http_nucleus_count_limit(NGX_HTTP_NUCLEUS_QUOTA_INFLIGHT);
         return NGX_BUSY;
     }
 

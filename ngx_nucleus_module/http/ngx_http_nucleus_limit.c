@@ -12,7 +12,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_nucleus_module.h"
+#include "ngx_http_nucleus_metrics.h"
 
 #include <time.h>
 
@@ -280,6 +280,8 @@ ngx_http_nucleus_refuse_quota(ngx_http_request_t *r,
     time_t                       wait;
     ngx_int_t                    status;
     ngx_http_nucleus_problem_t  *problem;
+
+    ngx_http_nucleus_count_limit(NGX_HTTP_NUCLEUS_QUOTA_EVENTS);
 
     if (rc == NUC_TOO_LARGE) {
         status = ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,
@@ -627,6 +629,9 @@ ngx_http_nucleus_refuse_limit(ngx_http_request_t *r,
     wait = refusal->answer.wait;
     limit = refusal->bucket->limit;
 
+    ngx_http_nucleus_count_limit(NGX_HTTP_NUCLEUS_LIMIT(limit->kind,
+                                                        limit->unit));
+
     if (wait == NUC_BUCKET_NEVER) {
         status = ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,
                                          0);
@@ -901,6 +906,8 @@ ngx_http_nucleus_write_number(u_char *p, uint64_t number)
 }
 
 
+/* NULL: there are no limits */
+
 static ngx_shm_zone_t *
 ngx_http_nucleus_get_zone(ngx_http_request_t *r)
 {
@@ -908,7 +915,7 @@ ngx_http_nucleus_get_zone(ngx_http_request_t *r)
 
     nmcf = ngx_http_get_module_main_conf(r, ngx_http_nucleus_module);
 
-    return nmcf->zone;
+    return nmcf->limited ? nmcf->zone : NULL;
 }
 
 

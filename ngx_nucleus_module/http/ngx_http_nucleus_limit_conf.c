@@ -8,7 +8,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_nucleus_module.h"
+#include "ngx_http_nucleus_metrics.h"
 
 #include "nuc_sys.h"
 
@@ -19,8 +19,10 @@
 #define NGX_HTTP_NUCLEUS_MIN_ZONE   (64 * 1024)
 #define NGX_HTTP_NUCLEUS_MIN_PAGES  8
 
-/* of the zone, one part is for the tallies of each kind */
-#define NGX_HTTP_NUCLEUS_ZONE_PARTS  16
+/* of the zone, one part is for the tallies of each kind, a few are for metrics */
+#define NGX_HTTP_NUCLEUS_ZONE_PARTS     16
+#define NGX_HTTP_NUCLEUS_METRICS_PARTS  4
+#define NGX_HTTP_NUCLEUS_ZONE_ALIGN     64
 
 /* requests a second of a key, and at once */
 #define NGX_HTTP_NUCLEUS_DEFAULT_RATE   100
@@ -38,6 +40,8 @@ typedef struct {
     nuc_tally_table_t   *tallies;     /* events of tenants today */
     nuc_tally_table_t   *queue_tallies;  /* their bytes, see _quota.c */
     ngx_atomic_t         restored;    /* the tallies of before a restart */
+
+    ngx_http_nucleus_metrics_t  *metrics;
 } ngx_http_nucleus_zone_t;
 
 
@@ -425,7 +429,7 @@ ngx_http_nucleus_add_zone(ngx_conf_t *cf, ngx_http_nucleus_main_conf_t *nmcf)
 static ngx_int_t
 ngx_http_nucleus_init_zone(ngx_shm_zone_t *zone, void *data)
 {
-    size_t                    size, tallies;
+    size_t                    size, tallies, metrics;
     u_char                   *p;
     uint64_t                  seed[2];
     ngx_slab_pool_t          *shpool;
@@ -453,7 +457,14 @@ ngx_http_nucleus_init_zone(ngx_shm_zone_t *zone, void *data)
     p += sizeof(ngx_http_nucleus_zone_t);
     size -= sizeof(ngx_http_nucleus_zone_t);
     tallies = size / NGX_HTTP_NUCLEUS_ZONE_PARTS;
-    size = (size - 2 * tallies) / 2;
+
+    metrics = ngx_align(NGX_HTTP_NUCLEUS_METRICS_PARTS * tallies,
+                        NGX_HTTP_NUCLEUS_ZONE_ALIGN);
+
+    nz->metrics = ngx_http_nucleus_create_metrics(p, metrics, seed);
+
+    p += metrics;
+    size = (size - metrics - 2 * tallies) / 2;
 
     nz->keys = nuc_bucket_init(p, size, seed);
     nz->addresses = nuc_bucket_init(p + size, size, seed);
@@ -462,7 +473,7 @@ ngx_http_nucleus_init_zone(ngx_shm_zone_t *zone, void *data)
     nz->restored = 0;
 
     if (nz->keys == NULL || nz->addresses == NULL || nz->tallies == NULL
-        || nz->queue_tallies == NULL)
+        || nz->queue_tallies == NULL || nz->metrics == NULL)
     {
         return NGX_ERROR;
     }
@@ -511,6 +522,15 @@ ngx_http_nucleus_get_queue_tallies(ngx_shm_zone_t *zone)
     ngx_http_nucleus_zone_t *nz = zone->data;
 
     return nz->queue_tallies;
+}
+
+
+ngx_http_nucleus_metrics_t *
+ngx_http_nucleus_get_metrics(ngx_shm_zone_t *zone)
+{
+    ngx_http_nucleus_zone_t *nz = zone->data;
+
+    return nz->metrics;
 }
 
 

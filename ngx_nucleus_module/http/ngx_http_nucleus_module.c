@@ -42,6 +42,8 @@ static ngx_uint_t ngx_http_nucleus_serves(ngx_http_conf_addr_t *addr,
 static char *ngx_http_nucleus(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 static char *ngx_http_nucleus_health(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_http_nucleus_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_http_nucleus_location(ngx_conf_t *cf,
     ngx_http_nucleus_loc_conf_t *nlcf, ngx_http_handler_pt handler);
 static char *ngx_http_nucleus_auth(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -119,6 +121,13 @@ static ngx_command_t  ngx_http_nucleus_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_nucleus_loc_conf_t, health),
       ngx_http_nucleus_healths },
+
+    { ngx_string("nucleus_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_nucleus_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
 
     { ngx_string("nucleus_queue"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
@@ -340,6 +349,7 @@ ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
 
     nlcf->enable = NGX_CONF_UNSET;
     nlcf->health = NGX_CONF_UNSET_UINT;
+    nlcf->status = NGX_CONF_UNSET;
     nlcf->auth = NGX_CONF_UNSET;
     nlcf->require_tls = NGX_CONF_UNSET;
     nlcf->auth_delay = NGX_CONF_UNSET_MSEC;
@@ -370,6 +380,7 @@ ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_init_value(conf->enable, 0);
     ngx_conf_init_uint_value(conf->health, NGX_HTTP_NUCLEUS_HEALTH_OFF);
+    ngx_conf_init_value(conf->status, 0);
 
     ngx_conf_merge_value(conf->auth, prev->auth, 1);
     ngx_conf_merge_value(conf->require_tls, prev->require_tls, 1);
@@ -399,13 +410,15 @@ ngx_http_nucleus_inherit(ngx_http_core_loc_conf_t *clcf,
 {
     if (!clcf->noname
         || conf->enable != NGX_CONF_UNSET
-        || conf->health != NGX_CONF_UNSET_UINT)
+        || conf->health != NGX_CONF_UNSET_UINT
+        || conf->status != NGX_CONF_UNSET)
     {
         return;
     }
 
     conf->enable = prev->enable;
     conf->health = prev->health;
+    conf->status = prev->status;
     conf->file = prev->file;
     conf->line = prev->line;
 
@@ -422,6 +435,9 @@ ngx_http_nucleus_inherit(ngx_http_core_loc_conf_t *clcf,
 
     } else if (conf->health) {
         clcf->handler = ngx_http_nucleus_health_handler;
+
+    } else if (conf->status) {
+        clcf->handler = ngx_http_nucleus_status_handler;
     }
 }
 
@@ -430,7 +446,9 @@ static char *
 ngx_http_nucleus_check_location(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *conf)
 {
-    if (!conf->enable && conf->health != NGX_HTTP_NUCLEUS_HEALTH_READY) {
+    if (!conf->enable && !conf->status
+        && conf->health != NGX_HTTP_NUCLEUS_HEALTH_READY)
+    {
         return NGX_CONF_OK;
     }
 
@@ -438,7 +456,8 @@ ngx_http_nucleus_check_location(ngx_conf_t *cf,
         ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
                       "no \"nucleus_queue\" is defined for "
                       "the \"%s\" directive in %s:%ui",
-                      conf->enable ? "nucleus" : "nucleus_health",
+                      conf->enable ? "nucleus"
+                      : conf->status ? "nucleus_status" : "nucleus_health",
                       conf->file, conf->line);
         return NGX_CONF_ERROR;
     }
@@ -593,6 +612,10 @@ ngx_http_nucleus(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is incompatible with \"nucleus_health\"";
     }
 
+    if (nlcf->status != NGX_CONF_UNSET) {
+        return "is incompatible with \"nucleus_status\"";
+    }
+
     value = cf->args->elts;
     e = cmd->post;
 
@@ -625,6 +648,10 @@ ngx_http_nucleus_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is incompatible with \"nucleus\"";
     }
 
+    if (nlcf->status != NGX_CONF_UNSET) {
+        return "is incompatible with \"nucleus_status\"";
+    }
+
     rv = ngx_conf_set_enum_slot(cf, cmd, conf);
 
     if (rv != NGX_CONF_OK) {
@@ -632,6 +659,29 @@ ngx_http_nucleus_health(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return ngx_http_nucleus_location(cf, nlcf, ngx_http_nucleus_health_handler);
+}
+
+
+static char *
+ngx_http_nucleus_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_nucleus_loc_conf_t *nlcf = conf;
+
+    if (nlcf->status != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    if (nlcf->enable != NGX_CONF_UNSET) {
+        return "is incompatible with \"nucleus\"";
+    }
+
+    if (nlcf->health != NGX_CONF_UNSET_UINT) {
+        return "is incompatible with \"nucleus_health\"";
+    }
+
+    nlcf->status = 1;
+
+    return ngx_http_nucleus_location(cf, nlcf, ngx_http_nucleus_status_handler);
 }
 
 
@@ -1021,7 +1071,7 @@ ngx_http_nucleus_init(ngx_conf_t *cf)
         }
     }
 
-    if (nmcf->limited && ngx_http_nucleus_add_zone(cf, nmcf) != NGX_OK) {
+    if (nmcf->path && ngx_http_nucleus_add_zone(cf, nmcf) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -25,6 +25,7 @@
 #include "nuc_queue.h"
 #include "nuc_record.h"
 #include "nuc_rid.h"
+#include "nuc_series.h"
 #include "nuc_snapshot.h"
 #include "nuc_tally.h"
 #include "nuc_tenant_bytes.h"
@@ -68,7 +69,7 @@ typedef struct {
     ngx_msec_t                     timeout;
     off_t                          max_inflight;
     size_t                         zone_size;
-    ngx_shm_zone_t                *zone;          /* NULL: no limits */
+    ngx_shm_zone_t                *zone;          /* NULL: no queue */
     ngx_array_t                   *default_limits;
     ngx_int_t                      request_id;    /* index of $request_id */
     ngx_str_t                      registry;      /* the snapshot's file */
@@ -85,6 +86,7 @@ typedef struct {
 typedef struct {
     ngx_flag_t                     enable;        /* nucleus */
     ngx_uint_t                     health;
+    ngx_flag_t                     status;
     ngx_flag_t                     auth;          /* a key is asked for */
     ngx_str_t                      auth_argument; /* len 0: not in the query */
     ngx_flag_t                     require_tls;
@@ -136,9 +138,13 @@ typedef struct {
     ngx_connection_t              *connection;    /* of its wake_fd */
     ngx_event_t                    kick;
     nuc_rc_t                       state;         /* ready's, as last logged */
+    nuc_queue_stats_t              published;     /* in the meter */
     const char                    *name;
     unsigned                       stalled:1;     /* a request has timed out */
 } ngx_http_nucleus_queue_t;
+
+
+typedef struct ngx_http_nucleus_meter_s  ngx_http_nucleus_meter_t;
 
 
 /* places for keys that were used; a power of two */
@@ -201,6 +207,12 @@ struct ngx_http_nucleus_ticket_s {
     size_t                         size;          /* bytes reserved there */
     ngx_http_nucleus_queue_t      *queue;
     ngx_http_nucleus_generation_t *generation;    /* NULL: without keys */
+
+    nuc_series_t                  *series;        /* NULL: nothing is counted */
+    size_t                         count;         /* of events */
+    size_t                         bytes;
+    uint64_t                       received;      /* us since 1970 */
+
     ngx_http_nucleus_ticket_t     *next;          /* of all */
 };
 
@@ -214,6 +226,11 @@ typedef struct {
     ngx_http_nucleus_ticket_t     *free;
 
     ngx_http_nucleus_registry_t    registry;
+
+    ngx_http_nucleus_meter_t      *meter;         /* NULL: nothing is counted */
+    nuc_series_table_t            *series;
+    nuc_series_t                  *last_series;
+    ngx_event_t                    metering;
 
     ngx_uint_t                     nslowed;       /* refusals that wait */
     unsigned                       crowded:1;     /* a quota had no place */
@@ -275,7 +292,9 @@ typedef enum {
     NGX_HTTP_NUCLEUS_RATE_LIMITED,
     NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,
     NGX_HTTP_NUCLEUS_QUOTA_EXCEEDED,
-    NGX_HTTP_NUCLEUS_TENANT_QUEUE_FULL
+    NGX_HTTP_NUCLEUS_TENANT_QUEUE_FULL,
+
+    NGX_HTTP_NUCLEUS_LAST_PROBLEM = NGX_HTTP_NUCLEUS_TENANT_QUEUE_FULL
 } ngx_http_nucleus_problem_e;
 
 
@@ -357,12 +376,15 @@ typedef struct {
     u_char                         rid[NUC_RID_LEN];
 
     ngx_buf_t                     *answer;        /* instead of nginx's own */
+    void                          *page;          /* of nucleus_status */
 
     unsigned                       consumed:1;    /* body is here alone */
     unsigned                       let_in:1;      /* into this location */
     unsigned                       slow:1;        /* its refusal waits */
     unsigned                       slowed:1;      /* or has waited */
     unsigned                       measured:1;    /* its bytes are taken */
+    unsigned                       ours:1;        /* to be counted */
+    unsigned                       submitted:1;   /* its ticket counts events */
 } ngx_http_nucleus_ctx_t;
 
 
@@ -523,6 +545,20 @@ nuc_rc_t ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
     ngx_http_nucleus_queue_t *nq, size_t size);
 void ngx_http_nucleus_detach(ngx_http_nucleus_ctx_t *ctx);
 void ngx_http_nucleus_leave(ngx_http_nucleus_ctx_t *ctx);
+
+
+/* ngx_http_nucleus_metrics.c */
+
+void ngx_http_nucleus_count_limit(ngx_uint_t which);
+void ngx_http_nucleus_count_request(ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_meter_ticket(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_ticket_t *nt, size_t size);
+void ngx_http_nucleus_count_ticket(ngx_http_nucleus_ticket_t *nt, nuc_rc_t rc,
+    uint64_t now);
+
+/* ngx_http_nucleus_status.c */
+
+ngx_int_t ngx_http_nucleus_status_handler(ngx_http_request_t *r);
 
 
 extern ngx_module_t                ngx_http_nucleus_module;

@@ -10,11 +10,12 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
-#include "ngx_http_nucleus_module.h"
+#include "ngx_http_nucleus_metrics.h"
 
 #include "nuc_fs.h"
 #include "nuc_log.h"
 #include "nuc_sys.h"
+#include "nuc_time.h"
 
 
 /* ms, enough for an idle queue to end when another has used up the time */
@@ -96,11 +97,15 @@ ngx_http_nucleus_init_process(ngx_cycle_t *cycle)
         return NGX_ERROR;
     }
 
-    if (nmcf->registry.len == 0) {
-        return NGX_OK;
+    if (nmcf->registry.len
+        && ngx_http_nucleus_init_registry(cycle, nmcf) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    return ngx_http_nucleus_init_registry(cycle, nmcf);
+    ngx_http_nucleus_init_meter(cycle, nmcf);
+
+    return NGX_OK;
 }
 
 
@@ -258,6 +263,8 @@ ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
     ngx_http_nucleus_process_t  *np;
 
     np = &ngx_http_nucleus_process;
+
+    ngx_http_nucleus_exit_meter();
 
     busy = 0;
 
@@ -468,6 +475,8 @@ ngx_http_nucleus_submit(ngx_http_nucleus_ctx_t *ctx,
 
     nt->queue = nq;
 
+    ngx_http_nucleus_meter_ticket(ctx, nt, size);
+
     ctx->ticket = nt;
 
     nt->ident = -1;
@@ -530,6 +539,7 @@ static void
 ngx_http_nucleus_wake_handler(ngx_event_t *ev)
 {
     nuc_rc_t                        rc;
+    uint64_t                        now;
     unsigned                        retry_after;
     nuc_ticket_t                   *ticket, *next;
     ngx_connection_t               *c;
@@ -543,7 +553,10 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
 
     ticket = nq->queue->ops->poll(nq->queue);
 
+    now = 0;
+
     if (ticket) {
+        now = nuc_time_now();
         nq->stalled = 0;
         (void) ngx_http_nucleus_ready(nq, &retry_after);
     }
@@ -561,6 +574,8 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
         }
 
         ng = nt->generation;
+
+        ngx_http_nucleus_count_ticket(nt, rc, now);
 
         nuc_budget_give(&ngx_http_nucleus_process.budget, nt->account,
                         nt->size);

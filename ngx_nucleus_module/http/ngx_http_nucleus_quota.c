@@ -15,7 +15,7 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
-#include "ngx_http_nucleus_module.h"
+#include "ngx_http_nucleus_metrics.h"
 
 
 /* seconds to wait, at most, and where nothing leaves the queue */
@@ -180,6 +180,8 @@ ngx_http_nucleus_refuse_queued(ngx_http_request_t *r,
     ngx_http_nucleus_problem_t  *problem;
 
     there = nq->bytes + since;
+
+    ngx_http_nucleus_count_limit(NGX_HTTP_NUCLEUS_QUOTA_QUEUE);
 
     if (size > nq->max) {
         status = ngx_http_nucleus_refuse(r, NGX_HTTP_NUCLEUS_BATCH_TOO_LARGE,

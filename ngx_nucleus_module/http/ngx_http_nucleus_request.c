@@ -86,13 +86,15 @@ ngx_http_nucleus_start(ngx_http_request_t *r)
     ngx_http_nucleus_ctx_t       *ctx;
     ngx_http_nucleus_loc_conf_t  *nlcf;
 
-    if (r->method != NGX_HTTP_POST) {
-        return NGX_HTTP_NOT_ALLOWED;
-    }
-
     ctx = ngx_http_nucleus_get_ctx(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->ours = 1;
+
+    if (r->method != NGX_HTTP_POST) {
+        return NGX_HTTP_NOT_ALLOWED;
     }
 
     /* another location gave up in the middle of the body */
@@ -192,6 +194,8 @@ static void
 ngx_http_nucleus_cleanup(void *data)
 {
     ngx_http_nucleus_ctx_t *ctx = data;
+
+    ngx_http_nucleus_count_request(ctx);
 
     ngx_http_nucleus_detach(ctx);
     ngx_http_nucleus_free_body(ctx);
