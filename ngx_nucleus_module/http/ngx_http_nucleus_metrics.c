@@ -276,7 +276,7 @@ ngx_http_nucleus_count_request(ngx_http_nucleus_ctx_t *ctx)
         return;
     }
 
-    series = ngx_http_nucleus_get_series(ctx);
+    series = ctx->series ? ctx->series : ngx_http_nucleus_get_series(ctx);
 
     nuc_series_add(series, ngx_http_nucleus_get_result(ctx), 1);
 
@@ -288,7 +288,7 @@ ngx_http_nucleus_count_request(ngx_http_nucleus_ctx_t *ctx)
 
     /* those of a ticket are counted when it is back */
 
-    if (ctx->count && !ctx->submitted) {
+    if (ctx->count && ctx->series == NULL) {
         nuc_series_add(series, NGX_HTTP_NUCLEUS_EVENTS_REFUSED, ctx->count);
     }
 }
@@ -310,12 +310,12 @@ ngx_http_nucleus_meter_ticket(ngx_http_nucleus_ctx_t *ctx,
         return;
     }
 
-    nt->series = ngx_http_nucleus_get_series(ctx);
+    ctx->series = ngx_http_nucleus_get_series(ctx);
+
+    nt->series = ctx->series;
     nt->count = ctx->count;
     nt->bytes = size;
     nt->received = np->records[0].received;
-
-    ctx->submitted = 1;
 }
 
 
@@ -366,18 +366,13 @@ ngx_http_nucleus_get_series(ngx_http_nucleus_ctx_t *ctx)
 
     np = &ngx_http_nucleus_process;
 
-    tenant = ngx_http_nucleus_str(&ctx->tenant);
+    /* who was not let in may be known all the same */
+
+    tenant = (ctx->tenant.len == 0 && ctx->auth)
+             ? ngx_http_nucleus_str(&ctx->auth->tenant)
+             : ngx_http_nucleus_str(&ctx->tenant);
+
     stream = ngx_http_nucleus_str(&ctx->stream);
-
-    /* those that are refused may be no names */
-
-    if (!nuc_name_valid(tenant)) {
-        tenant.len = 0;
-    }
-
-    if (!nuc_name_valid(stream)) {
-        stream.len = 0;
-    }
 
     last = np->last_series;
 
@@ -387,6 +382,16 @@ ngx_http_nucleus_get_series(ngx_http_nucleus_ctx_t *ctx)
         && ngx_memcmp(last->stream, stream.data, stream.len) == 0)
     {
         return last;
+    }
+
+    /* those that are refused may be no names */
+
+    if (!nuc_name_valid(tenant)) {
+        tenant.len = 0;
+    }
+
+    if (!nuc_name_valid(stream)) {
+        stream.len = 0;
     }
 
     np->last_series = nuc_series_get(np->series, tenant, stream);
@@ -407,7 +412,7 @@ ngx_http_nucleus_get_result(ngx_http_nucleus_ctx_t *ctx)
     /* nobody waits for the answer to a mirrored request */
 
     if (ctx->durability.len
-        || (ctx->submitted && ctx->problem == NULL && r->background))
+        || (ctx->series && ctx->problem == NULL && r->background))
     {
         return NGX_HTTP_NUCLEUS_ACCEPTED;
     }

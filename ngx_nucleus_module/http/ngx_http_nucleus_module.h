@@ -371,6 +371,8 @@ typedef struct {
     ngx_shm_zone_t                *zone;          /* of queued */
     ngx_http_nucleus_tallied_t     queued;        /* bytes */
 
+    nuc_series_t                  *series;        /* where its ticket counts */
+
     size_t                         count;
     u_char                        *rids;          /* NUC_RID_LEN each */
     u_char                         rid[NUC_RID_LEN];
@@ -384,7 +386,6 @@ typedef struct {
     unsigned                       slowed:1;      /* or has waited */
     unsigned                       measured:1;    /* its bytes are taken */
     unsigned                       ours:1;        /* to be counted */
-    unsigned                       submitted:1;   /* its ticket counts events */
 } ngx_http_nucleus_ctx_t;
 
 

@@ -603,8 +603,6 @@ ngx_http_nucleus_continue_page(ngx_http_request_t *r,
 static void
 ngx_http_nucleus_write_piece(ngx_http_nucleus_page_t *page)
 {
-    nuc_buf_reset(&page->text);
-
     page->started = nuc_time_monotonic();
     page->samples = 0;
 
@@ -663,6 +661,12 @@ ngx_http_nucleus_send_piece(ngx_http_nucleus_page_t *page)
         return NGX_ERROR;
     }
 
+    /* most of a table may be empty */
+
+    if (page->text.len == 0 && !page->last) {
+        return NGX_OK;
+    }
+
     out = ngx_chain_get_free_buf(r->pool, &page->free);
     if (out == NULL) {
         return NGX_ERROR;
@@ -684,10 +688,12 @@ ngx_http_nucleus_send_piece(ngx_http_nucleus_page_t *page)
     b->pos = b->start;
     b->last = ngx_cpymem(b->pos, page->text.data, page->text.len);
     b->tag = (ngx_buf_tag_t) &ngx_http_nucleus_module;
-    b->temporary = 1;
+    b->temporary = page->text.len ? 1 : 0;
     b->last_buf = (page->last && r == r->main) ? 1 : 0;
     b->last_in_chain = page->last;
     b->flush = !page->last;
+
+    nuc_buf_reset(&page->text);
 
     rc = ngx_http_output_filter(r, out);
 

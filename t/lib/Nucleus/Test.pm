@@ -814,10 +814,13 @@ sub request {
     return $r // Nucleus::Response->new('no answer');
 }
 
+# Options: headers (a list), and those of request.
 sub get {
     my ($self, $uri, %opt) = @_;
 
-    return $self->request('GET', $uri, [], undef, %opt);
+    my @headers = @{ delete $opt{headers} // [] };
+
+    return $self->request('GET', $uri, \@headers, undef, %opt);
 }
 
 # Options: type (application/json), headers (a list), and those of request.
