@@ -95,6 +95,8 @@ typedef struct {
     ngx_int_t                      max_depth;
     ngx_array_t                   *limits;        /* ngx_http_nucleus_limit_t */
     ngx_array_t                   *applied;       /* these, or the default */
+    u_char                        *limit_file;    /* where the last was said */
+    ngx_uint_t                     limit_line;    /* 0: not at this level */
 
     u_char                        *file;          /* where nucleus was said */
     ngx_uint_t                     line;
@@ -473,6 +475,8 @@ char *ngx_http_nucleus_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_nucleus_check_zone(ngx_conf_t *cf, void *post, void *data);
 ngx_int_t ngx_http_nucleus_add_limit(ngx_conf_t *cf,
     ngx_http_nucleus_loc_conf_t *nlcf, ngx_http_nucleus_limit_t *limit);
+void ngx_http_nucleus_warn_of_limits(ngx_conf_t *cf,
+    ngx_http_nucleus_loc_conf_t *nlcf);
 ngx_int_t ngx_http_nucleus_apply_limits(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *nlcf);
 ngx_int_t ngx_http_nucleus_add_zone(ngx_conf_t *cf,
