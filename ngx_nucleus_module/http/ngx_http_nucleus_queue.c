@@ -291,6 +291,11 @@ ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
     while (np->tickets && !busy) {
         nt = np->tickets;
         np->tickets = nt->next;
+
+        if (nt->timer.timer_set) {
+            ngx_del_timer(&nt->timer);
+        }
+
         ngx_free(nt);
     }
 
