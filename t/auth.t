@@ -17,6 +17,7 @@ my $t = Nucleus::Test->new(
     keys   => 1,
     http   => <<'END',
     log_format auth '$request|$status|$nucleus_tenant|$nucleus_key_id|$nucleus_stream|$nucleus_events|$nucleus_rejected|$nucleus_durability|$nucleus_error';
+    log_format copies '$request|$request_uri|$args|$status|$nucleus_key_id';
     map $nucleus_tenant $who { default "tenant $nucleus_tenant"; "" nobody; }
     limit_req_zone $nucleus_key_id zone=perkey:1m rate=1r/m;
 END
@@ -34,6 +35,11 @@ END
         location = /plain     { nucleus json; nucleus_require_tls off; }
         location = /first     { nucleus json; nucleus_auth_argument api_key; error_page 403 = /second; }
         location = /second    { nucleus json; }
+        location = /copied    { access_log off; mirror /copy; proxy_pass http://127.0.0.1:%%PORT%%/broken; proxy_intercept_errors on; error_page 503 = @other; }
+        location = /copy      { internal; nucleus json; nucleus_auth_argument api_key; log_subrequest on; access_log %%DIR%%/copies.log copies; }
+        location = /broken    { access_log off; return 503; }
+        location = /app       { access_log off; return 200 "$args\n"; }
+        location @other       { access_log off; set $app http://127.0.0.1:%%PORT%%/app; proxy_pass $app?$args; }
         location = /nested    { nucleus json; if ($arg_x) { set $y 1; } }
 END
 );
@@ -198,6 +204,18 @@ let_in(send_to('/limited', bearer($near)), 'but not that of another key');
 is(send_to('/events', bearer($key))->header('X-Who'), 'tenant north', 'map');
 is(send_to('/events')->header('X-Who'), 'nobody', 'map, without a key');
 let_in(send_to('/nested?x=1', bearer($key)), 'in an if');
+
+# ---- the copy of a mirror takes the key from the query, and from its own log
+
+{
+    my $args = "a=b&api_key=$key->{key}&c=d";
+    my $hidden = 'a=b&api_key=\*{66}&c=d';
+    my $r = send_to("/copied?$args");
+    is($r->body, "$args\n", 'what is mirrored still has its arguments when it is sent elsewhere');
+    $t->wait_for('the copy is logged', 10, sub { $t->read_file('copies.log') =~ /\n/ });
+    like($t->read_file('copies.log'), qr{^POST /copied\?$hidden HTTP/1\.1\|/copied\?$hidden\|$hidden\|202\|\Q$key->{id}\E$},
+        'its copy is taken, and logged without the key');
+}
 
 my $get = $t->request('GET', '/events', []);
 is($get->status, 401, 'authentication comes before the method');

@@ -164,6 +164,35 @@ sub warns {
     is($warned ? $1 : '', $expected, $name);
 }
 
+# Warned of: the location that a limit is said in, and nothing is limited.
+sub limits_nothing {
+    my ($name, $expected, %part) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    $t->write_confs(nginx => conf(%part));
+    my ($status, $out) = $t->nginx_test;
+    my @warned = $out =~ /\[warn\] location "(\S+)" has "nucleus_limit" in \S*nginx\.conf:\d+, and neither itself nor within it a "nucleus" to be limited/g;
+    is($status, 0, "$name: accepted") or diag($out);
+    is("@warned", $expected, $name);
+}
+
+{
+    my $limit = 'nucleus_limit address rate=1r/s;';
+
+    limits_nothing('a limit beside no nucleus', '/', location => "location / { $limit return 204; }");
+    limits_nothing('in a location within', '/a/b', location => "location /a { nucleus auto; location /a/b { $limit } }");
+    limits_nothing('beside nucleus_health', '/h', location => "location /h { nucleus_health live; $limit }");
+    limits_nothing('several, once', '/a', location => "location /a { $limit nucleus_limit tenant rate=1e/s; }");
+    limits_nothing('beside nucleus', '', location => "location / { nucleus auto; $limit }");
+    limits_nothing('and an if', '', location => "location / { nucleus auto; $limit if (\$arg_x) { set \$y 1; } }");
+    limits_nothing('and limit_except', '', location => "location / { nucleus auto; $limit limit_except POST { deny all; } }");
+    limits_nothing('for locations within', '', location => "location /a { $limit location /a/b { location = /a/b/c { nucleus auto; } } }");
+    limits_nothing('for regular expressions within', '', location => "location /a { $limit location ~ x { nucleus auto; } }");
+    limits_nothing('for the server, or all', '', http => $limit, location => "$limit location / { return 204; }");
+    limits_nothing('none', '', location => 'location / { nucleus_limit off; return 204; }');
+}
+
 warns('loopback', '');
 warns('everywhere', '0.0.0.0:' . $t->port2, auth => 'nucleus_auth off; listen %%PORT2%%;');
 warns('a socket', '', auth => 'nucleus_auth off; listen unix:%%DIR%%/socket;');

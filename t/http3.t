@@ -1,8 +1,7 @@
 #!/usr/bin/perl
 
 # HTTP/3: events over QUIC, whole, in streams that share a connection, with packets lost, and from
-# clients that vanish.  Needs an nginx with HTTP/3: the one under test, or that of the build
-# directory in TEST_HTTP3_BUILD; in CI one of them has to be there.
+# clients that vanish.
 
 use strict;
 use warnings;
@@ -16,18 +15,7 @@ use Nucleus::Fault;
 use Nucleus::Http3;
 use Nucleus::Test;
 
-my $with = '--with-http_v3_module';
-
-if (!Nucleus::Test::nginx_has($with) && $ENV{TEST_HTTP3_BUILD}) {
-    $ENV{TEST_NGINX_BINARY} = Nucleus::Test::built("$ENV{TEST_HTTP3_BUILD}/nginx/objs/nginx");
-    $ENV{TEST_NGINX_MODULE} = Nucleus::Test::built("$ENV{TEST_HTTP3_BUILD}/modules/ngx_http_nucleus_module.so");
-}
-
-if (!Nucleus::Test::nginx_has($with)) {
-    my $why = Nucleus::Test::nginx_binary() . " has no HTTP/3; \"make stable\" tests it with one that has";
-    die "$why\n" if $ENV{CI};
-    plan skip_all => $why;
-}
+Nucleus::Http3::need;
 
 my $t = Nucleus::Test->new(queue_options => 'min_free=0 segment=4m timeout=20s');
 my $dir = $t->dir;

@@ -282,7 +282,8 @@ fails(2, qr/"--tenant" is needed/, 'key', 'create');
 fails(2, qr/no scope/, 'key', 'create', '--tenant', 'district-a', '--scope', 'collect,');
 fails(2, qr/bits set behind its prefix/, 'key', 'create', '--tenant', 'district-a', '--from', '10.1.0.0/8');
 fails(2, qr/neither an address/, 'key', 'create', '--tenant', 'district-a', '--from', 'gate.example');
-fails(2, qr/no time/, 'key', 'create', '--tenant', 'district-a', '--expires', $_) for 'tomorrow', '2027-02-30', '';
+fails(2, qr/no time/, 'key', 'create', '--tenant', 'district-a', '--expires', $_) for 'tomorrow', '2027-02-30', '',
+    '2027-1-2', ' 2027-01-02', '2027-01-02T12:00:60Z';
 fails(2, qr/expired already/, 'key', 'create', '--tenant', 'district-a', '--expires', '2020-01-01');
 fails(1, qr/expire before it begins/, 'key', 'create', '--tenant', 'district-a', '--expires', '1d', '--not-before', '2d');
 fails(1, qr/no name of a stream/, 'key', 'create', '--tenant', 'district-a', '--stream', 'A');
@@ -323,6 +324,11 @@ is(json('key', 'show', $with)->{certificates}[0], $digest, 'the digest of a cert
 fails(1, qr/stands for another key already/, 'key', 'create', '--tenant', 'district-b', '--certificate', $cert);
 fails(2, qr/no certificate/, 'key', 'create', '--tenant', 'district-a', '--certificate', $t->dir . '/key.pem');
 fails(2, qr/No such file/, 'key', 'create', '--tenant', 'district-a', '--certificate', "$cert-not");
+
+# one that is encrypted: OpenSSL would ask for a passphrase
+(my $asking = $t->read_file($cert)) =~ s/(BEGIN.*\n)/$1Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n/;
+$t->write_file('asking.pem', $asking);
+fails(2, qr/\Anucleusctl.*no certificate/, 'key', 'create', '--tenant', 'district-a', '--certificate', $t->dir . '/asking.pem');
 
 # ---- rotation
 

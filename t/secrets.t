@@ -7,6 +7,7 @@ use strict;
 use warnings;
 no warnings 'portable';          # addresses have 64 bits
 
+use File::Copy qw(move);
 use FindBin;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
@@ -14,7 +15,12 @@ use Test::More;
 use lib "$FindBin::Bin/lib";
 use Nucleus::Test;
 
-my $t = Nucleus::Test->new(keys => 1, workers => 2);
+my $t = Nucleus::Test->new(
+    keys    => 1,
+    workers => 2,
+    main    => 'working_directory %%DIR%%;',
+    env     => { ASAN_OPTIONS => join ':', grep { length } $ENV{ASAN_OPTIONS} // '', 'disable_coredump=0' },
+);
 my ($dir, $port) = ($t->dir, $t->free_port);
 
 $t->make_certificate;
@@ -245,7 +251,19 @@ sub regions {
         }
     }
 
-    return grep { $_->{mode} =~ /^rw/ && !$_->{kept_out} } @regions;
+    my @joined;
+
+    # a key may lie across the border of two that are beside each other
+    for my $region (grep { $_->{mode} =~ /^rw/ && !$_->{kept_out} } @regions) {
+        if (@joined && $joined[-1]{end} == $region->{at} && $joined[-1]{name} eq $region->{name}) {
+            $joined[-1]{end} = $region->{end};
+        }
+        else {
+            push @joined, $region;
+        }
+    }
+
+    return @joined;
 }
 
 # Its size, and for each secret in it the region and what stands before it.
@@ -265,14 +283,99 @@ sub memory {
         }
 
         $size += length $text;
-
-        while ($text =~ /$any/g) {
-            my $from = $-[0] < 200 ? 0 : $-[0] - 200;
-            push @hits, { name => $region->{name}, before => substr $text, $from, $-[0] - $from };
-        }
+        push @hits, hits_in($text, $region->{name});
     }
 
     return ($size, @hits);
+}
+
+sub hits_in {
+    my ($text, $name) = @_;
+
+    my @hits;
+
+    while ($text =~ /$any/g) {
+        my $from = $-[0] < 200 ? 0 : $-[0] - 200;
+        push @hits, { name => $name, before => substr $text, $from, $-[0] - $from };
+    }
+
+    return @hits;
+}
+
+# May the process leave a core, in a file of its working directory?  Where it may, it is let.
+sub may_dump {
+    my ($pid) = @_;
+
+    return 0 if $t->read_file('/proc/sys/kernel/core_pattern') !~ m{^[^|/%][^/%]*\n?\z};
+
+    my ($hard) = $t->read_file("/proc/$pid/limits") =~ /^Max core file size +\S+ +(\S+)/m;
+    return 0 if !defined $hard || ($hard ne 'unlimited' && $hard < 1 << 30);
+
+    my ($status, $out) = $t->run([ 'prlimit', "--core=$hard:$hard", '--pid', $pid ]);
+    die "prlimit failed: $out\n" if $status != 0;
+
+    return 1;
+}
+
+# A file that is a core of the process: the kernel's, which ends the process, or where the kernel hands
+# cores to a program or writes none, gdb's of the process as it is, which leaves out the same.
+sub dump_core {
+    my ($pid) = @_;
+
+    my $core = "$dir/core-of-$pid";
+
+    if (!may_dump($pid)) {
+        my ($status, $out) = $t->run([ 'gcore', '-o', $core, $pid ]);
+        die "gcore failed: $out\n" if $status != 0;
+        move("$core.$pid", $core) or die "rename failed: $!\n";
+
+        return $core;
+    }
+
+    my $cwd = readlink "/proc/$pid/cwd" // die "no working directory of $pid: $!\n";
+    kill ABRT => $pid;
+    $t->wait_for("process $pid ends", 60, sub { !-e "/proc/$pid" || $t->read_file("/proc/$pid/stat") =~ /^\d+ \(.*\) Z/s });
+
+    my @cores = grep { -f } glob "$cwd/core $cwd/core.*";
+    is(scalar @cores, 1, 'there is a core') or return;
+    move($cores[0], $core) or die "rename failed: $!\n";
+
+    return $core;
+}
+
+# The same as memory() of its core, whose regions have the names that they had before; what is no memory is
+# "registers".
+sub core {
+    my ($pid) = @_;
+
+    my @regions = regions($pid);
+    my $text = $t->read_file(dump_core($pid) // return (0));
+    unlink "$dir/core-of-$pid";
+
+    my ($ident, $at, $size, $count) = unpack 'a4 x28 Q< x14 S< S<', $text;
+    is($ident, "\x7fELF", 'an ELF file');
+
+    my ($loaded, @pieces) = (0);
+
+    for my $i (0 .. $count - 1) {
+        my ($type, undef, $offset, $address, undef, $length) = unpack 'L< L< Q< Q< Q< Q<', substr $text, $at + $i * $size, $size;
+        next if $type != 1 || $length == 0;
+
+        my ($region) = grep { $_->{at} <= $address && $address < $_->{end} } @regions;
+        my $name = $region ? $region->{name} : 'no memory that may be written to';
+
+        push @pieces, { end => $address, name => $name, text => '' }
+            if !@pieces || $pieces[-1]{end} != $address || $pieces[-1]{name} ne $name;
+
+        $pieces[-1]{text} .= substr $text, $offset, $length, "\0" x $length;
+        $pieces[-1]{end} += $length;
+        $loaded += $length;
+    }
+
+    # the rest
+    push @pieces, { name => 'registers', text => $text };
+
+    return ($loaded, map { hits_in($_->{text}, $_->{name}) } @pieces);
 }
 
 # nginx does not clear the buffers that it reads requests into: there the name of a header stands before
@@ -299,9 +402,52 @@ for my $pid ($t->pid('nginx'), @workers) {
     is(scalar @hits, 0, "nothing in $size bytes of memory of " . Nucleus::Test::cmdline($pid));
 }
 
-# ---- files
+# ---- cores
+
+{
+    # one that has a key, as its own
+    my $file = $t->write_file('control', $key->{key});
+    my $pid = $t->spawn('control', [ $^X, '-e', 'local (@ARGV, $/) = @ARGV; my $key = <>; print STDERR "has it\n"; sleep 600', $file ]);
+    $t->wait_for('it has read it', 20, sub { $t->read_file('control.out') =~ /has it/ });
+
+    my ($size, @hits) = core($pid);
+    cmp_ok(scalar @hits, '>', 0, 'a key in a core is found');
+    ok((grep { $_->{before} =~ /nuc_\Q$key->{id}\E_\z/ } @hits), 'and what stands before it');
+
+    kill KILL => $pid;
+    $t->wait_for('it ends', 20, sub { $t->ended('control') });
+    unlink $file;
+}
 
 $t->wait_events(10);
+$t->wait_for('uses are noted', 20, sub { -s $t->queue . '/last-used' });
+$t->expect_log(qr/\[alert\].* exited on signal 6/, qr/process ended, will be started again/);
+my $found = 0;
+
+for my $pid ($t->nginx_workers) {
+    my ($size, @hits) = core($pid);
+
+    # long registers keep what was copied last, until something else is
+    my @wrong = grep { $_->{name} ne 'registers' && ($_->{name} eq '[stack]' || $_->{before} !~ $nginx) } @hits;
+
+    cmp_ok($size, '>', 1 << 20, 'a core of a process of nginx');
+    is(scalar @wrong, 0, 'has it nowhere but in what nginx has read or decoded')
+        or diag(map { "$_->{name}: " . ($_->{before} =~ s/[^ -~]/./gr) . "\n" } @wrong);
+    $found += @hits;
+}
+
+cmp_ok($found, '>', 0, 'and there it is found');
+
+for my $pid (grep { $_ != $t->pid('worker') } @workers) {
+    my ($size, @hits) = core($pid);
+    cmp_ok($size, '>', 1 << 16, 'a core of a process of nucleus-worker');
+    is(scalar @hits, 0, 'has nothing of it');
+}
+
+$t->wait_ready;
+
+# ---- files
+
 is($t->stop($_), 0, "$_ ends") for qw(nginx worker);
 
 my @files;

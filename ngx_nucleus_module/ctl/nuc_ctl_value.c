@@ -39,7 +39,8 @@ static nuc_rc_t nuc_value_date(const char *text, uint64_t *seconds)
 {
     size_t i;
     time_t t;
-    struct tm tm, same;
+    struct tm tm;
+    char again[32];
     const char *end;
 
     for (i = 0; i < sizeof(nuc_value_dates) / sizeof(nuc_value_dates[0]); i++) {
@@ -50,12 +51,12 @@ static nuc_rc_t nuc_value_date(const char *text, uint64_t *seconds)
             continue;
         }
 
-        same = tm;
-        t = timegm(&same);
+        t = timegm(&tm);
 
-        /* February 30 would become a day of March */
-        if (t <= 0 || same.tm_mday != tm.tm_mday ||
-            (uint64_t) t > NUC_VALUE_SECONDS_MAX) {
+        /* February 30 has become a day of March, and strptime takes "2026- 1-2" */
+        if (t <= 0 || (uint64_t) t > NUC_VALUE_SECONDS_MAX ||
+            strftime(again, sizeof(again), nuc_value_dates[i], &tm) == 0 ||
+            strcmp(again, text) != 0) {
             return NUC_INVALID;
         }
 
@@ -144,6 +145,17 @@ nuc_rc_t nuc_value_limits(const nuc_ctl_t *ctl, nuc_registry_limits_t *limits,
 
 /* ---- certificates */
 
+/* One that is encrypted is none: OpenSSL would ask the terminal for a passphrase. */
+static int nuc_value_no_passphrase(char *text, int size, int writing, void *ctx)
+{
+    (void) text;
+    (void) size;
+    (void) writing;
+    (void) ctx;
+
+    return -1;
+}
+
 static nuc_rc_t nuc_value_digest(const nuc_buf_t *pem, const char *path,
                                  uint8_t sha256[32], nuc_err_t *err)
 {
@@ -158,7 +170,7 @@ static nuc_rc_t nuc_value_digest(const nuc_buf_t *pem, const char *path,
         return nuc_err_set(err, NUC_NOMEM, "no memory to read \"%s\"", path);
     }
 
-    certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    certificate = PEM_read_bio_X509(bio, NULL, nuc_value_no_passphrase, NULL);
     BIO_free(bio);
 
     if (certificate == NULL) {

@@ -48,6 +48,7 @@ static ngx_uint_t ngx_http_nucleus_copy_limits(nuc_limit_t *to,
 static void ngx_http_nucleus_hide_user(ngx_http_request_t *r);
 static void ngx_http_nucleus_hide_arguments(ngx_http_request_t *r,
     ngx_str_t *name);
+static void ngx_http_nucleus_own(ngx_http_request_t *r, ngx_str_t *text);
 static void ngx_http_nucleus_hide_argument(ngx_http_request_t *r,
     u_char *data, size_t name, size_t len);
 static void ngx_http_nucleus_hide(ngx_str_t *where, ngx_str_t *argument,
@@ -927,6 +928,15 @@ ngx_http_nucleus_hide_arguments(ngx_http_request_t *r, ngx_str_t *name)
 {
     u_char  *p, *end, *last;
 
+    if (r != r->main) {
+
+        /* the request that it is a copy of may have to send these on */
+
+        ngx_http_nucleus_own(r, &r->request_line);
+        ngx_http_nucleus_own(r, &r->unparsed_uri);
+        ngx_http_nucleus_own(r, &r->args);
+    }
+
     last = r->args.data + r->args.len;
 
     for (p = r->args.data; p < last; p = end + 1) {
@@ -944,6 +954,24 @@ ngx_http_nucleus_hide_arguments(ngx_http_request_t *r, ngx_str_t *name)
             ngx_http_nucleus_hide_argument(r, p, name->len + 1, end - p);
         }
     }
+}
+
+
+/* where there is no memory for it, nothing is left to log */
+
+static void
+ngx_http_nucleus_own(ngx_http_request_t *r, ngx_str_t *text)
+{
+    u_char  *p;
+
+    p = ngx_pstrdup(r->pool, text);
+
+    if (p == NULL) {
+        ngx_str_null(text);
+        return;
+    }
+
+    text->data = p;
 }
 
 

@@ -210,6 +210,78 @@ ngx_http_nucleus_return_events(ngx_http_request_t *r,
 }
 
 
+/*
+ * The same for a request that is gone, or that does not wait: what it has
+ * counted is its ticket's, which knows in the end
+ */
+
+void
+ngx_http_nucleus_leave_events(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_counted_t *counted)
+{
+    ngx_uint_t                  i;
+    ngx_http_nucleus_taken_t   *taken;
+    ngx_http_nucleus_bucket_t  *b;
+
+    for (i = 0; i < ctx->nbuckets; i++) {
+
+        b = &ctx->buckets[i];
+
+        if (b->limit->unit != NUC_UNIT_EVENTS || b->taken == 0) {
+            continue;
+        }
+
+        /* there is one of each kind */
+
+        taken = &counted->taken[counted->ntaken++];
+
+        taken->kind = b->limit->kind;
+        taken->limit = b->limit->value;
+        taken->tag = b->tag;
+        taken->taken = b->taken;
+        taken->at = b->at;
+
+        b->taken = 0;
+    }
+
+    counted->tally = ctx->tally;
+    counted->tallied = ctx->tallied;
+    counted->day = ctx->day;
+
+    ctx->tallied = 0;
+}
+
+
+void
+ngx_http_nucleus_return_left(ngx_http_nucleus_counted_t *counted)
+{
+    uint64_t                   now;
+    ngx_uint_t                 i;
+    ngx_shm_zone_t            *zone;
+    ngx_http_nucleus_taken_t  *taken;
+
+    zone = ngx_http_nucleus_process.zone;
+    now = ngx_http_nucleus_now();
+
+    for (i = 0; i < counted->ntaken; i++) {
+
+        taken = &counted->taken[i];
+
+        nuc_bucket_give(ngx_http_nucleus_get_table(zone, taken->kind),
+                        taken->tag, &taken->limit, taken->taken, taken->at,
+                        now);
+    }
+
+    if (counted->tallied) {
+        nuc_tally_give(ngx_http_nucleus_get_tallies(zone), counted->tally,
+                       counted->tallied, counted->day);
+    }
+
+    counted->ntaken = 0;
+    counted->tallied = 0;
+}
+
+
 /* where there is no place to count in, all are let through, and it is told */
 
 static ngx_int_t

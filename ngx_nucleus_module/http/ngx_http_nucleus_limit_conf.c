@@ -53,6 +53,7 @@ static char *ngx_http_nucleus_limit_rate(ngx_conf_t *cf,
     ngx_http_nucleus_limit_t *limit, ngx_str_t *value, uint64_t *scale);
 static char *ngx_http_nucleus_limit_number(ngx_conf_t *cf, ngx_str_t *value,
     u_char *last, uint64_t scale, uint64_t *number);
+static ngx_uint_t ngx_http_nucleus_is_in(ngx_http_core_loc_conf_t *clcf);
 static ngx_int_t ngx_http_nucleus_init_zone(ngx_shm_zone_t *zone, void *data);
 static void ngx_http_nucleus_make_seed(uint64_t *seed);
 
@@ -138,6 +139,8 @@ ngx_http_nucleus_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     switch (ngx_http_nucleus_add_limit(cf, nlcf, &limit)) {
 
     case NGX_OK:
+        nlcf->limit_file = cf->conf_file->file.name.data;
+        nlcf->limit_line = cf->conf_file->line;
         return NGX_CONF_OK;
 
     case NGX_BUSY:
@@ -330,6 +333,61 @@ ngx_http_nucleus_add_limit(ngx_conf_t *cf, ngx_http_nucleus_loc_conf_t *nlcf,
     nmcf->limited = 1;
 
     return ngx_http_nucleus_set_policy(cf->pool, added);
+}
+
+
+/* of a location where no request is limited; above locations it is a default */
+
+void
+ngx_http_nucleus_warn_of_limits(ngx_conf_t *cf,
+    ngx_http_nucleus_loc_conf_t *nlcf)
+{
+    ngx_http_core_loc_conf_t  *clcf;
+    ngx_http_core_srv_conf_t  *cscf;
+
+    clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+    cscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_core_module);
+
+    if (nlcf->limit_line == 0 || nlcf->enable
+        || clcf == cscf->ctx->loc_conf[ngx_http_core_module.ctx_index]
+        || ngx_http_nucleus_is_in(clcf))
+    {
+        return;
+    }
+
+    ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                  "location \"%V\" has \"nucleus_limit\" in %s:%ui, and "
+                  "neither itself nor within it a \"nucleus\" to be limited",
+                  &clcf->name, nlcf->limit_file, nlcf->limit_line);
+}
+
+
+static ngx_uint_t
+ngx_http_nucleus_is_in(ngx_http_core_loc_conf_t *clcf)
+{
+    ngx_queue_t                  *q;
+    ngx_http_core_loc_conf_t     *inner;
+    ngx_http_location_queue_t    *lq;
+    ngx_http_nucleus_loc_conf_t  *nlcf;
+
+    if (clcf->locations == NULL) {
+        return 0;
+    }
+
+    for (q = ngx_queue_head(clcf->locations);
+         q != ngx_queue_sentinel(clcf->locations);
+         q = ngx_queue_next(q))
+    {
+        lq = (ngx_http_location_queue_t *) q;
+        inner = lq->exact ? lq->exact : lq->inclusive;
+        nlcf = inner->loc_conf[ngx_http_nucleus_module.ctx_index];
+
+        if (nlcf->enable == 1 || ngx_http_nucleus_is_in(inner)) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

@@ -345,6 +345,8 @@ ngx_http_nucleus_create_loc_conf(ngx_conf_t *cf)
      *     nlcf->line = 0;
      *     nlcf->auth_argument = { 0, NULL };
      *     nlcf->applied = NULL;
+     *     nlcf->limit_file = NULL;
+     *     nlcf->limit_line = 0;
      */
 
     nlcf->enable = NGX_CONF_UNSET;
@@ -394,6 +396,8 @@ ngx_http_nucleus_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->max_depth, prev->max_depth, 64);
 
     ngx_conf_merge_ptr_value(conf->limits, prev->limits, NGX_CONF_UNSET_PTR);
+
+    ngx_http_nucleus_warn_of_limits(cf, conf);
 
     return ngx_http_nucleus_check_location(cf, nmcf, conf);
 }

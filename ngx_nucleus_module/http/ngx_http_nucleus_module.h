@@ -98,6 +98,8 @@ typedef struct {
     ngx_int_t                      max_depth;
     ngx_array_t                   *limits;        /* ngx_http_nucleus_limit_t */
     ngx_array_t                   *applied;       /* these, or the default */
+    u_char                        *limit_file;    /* where the last was said */
+    ngx_uint_t                     limit_line;    /* 0: not at this level */
 
     u_char                        *file;          /* where nucleus was said */
     ngx_uint_t                     line;
@@ -180,12 +182,32 @@ typedef struct {
     ngx_uint_t                     nuses;
     nuc_events_today_t            *tallies;       /* likewise */
     ngx_uint_t                     ntallies;
-    ngx_shm_zone_t                *zone;          /* that has the counts */
     ngx_event_t                    hand_over;
 
     nuc_tenant_bytes_list_t       *tenant_bytes;  /* NULL: not known */
     unsigned                       asked:1;       /* for them */
 } ngx_http_nucleus_registry_t;
+
+
+/* events that limits and the quota have counted, until they are stored */
+
+typedef struct {
+    ngx_uint_t                     kind;
+    nuc_bucket_limit_t             limit;
+    uint64_t                       tag;
+    uint64_t                       taken;         /* events */
+    uint64_t                       at;            /* ns */
+} ngx_http_nucleus_taken_t;
+
+
+typedef struct {
+    ngx_uint_t                     ntaken;
+    ngx_http_nucleus_taken_t       taken[NGX_HTTP_NUCLEUS_KINDS];
+
+    uint64_t                       tally;         /* tag of the tenant's */
+    uint64_t                       tallied;       /* events */
+    uint64_t                       day;           /* on which they are */
+} ngx_http_nucleus_counted_t;
 
 
 /*
@@ -205,6 +227,7 @@ struct ngx_http_nucleus_ticket_s {
 
     nuc_account_t                 *account;       /* of the budget */
     size_t                         size;          /* bytes reserved there */
+    ngx_http_nucleus_counted_t     counted;       /* without an owner */
     ngx_http_nucleus_queue_t      *queue;
     ngx_http_nucleus_generation_t *generation;    /* NULL: without keys */
 
@@ -235,6 +258,7 @@ typedef struct {
     ngx_uint_t                     nslowed;       /* refusals that wait */
     unsigned                       crowded:1;     /* a quota had no place */
 
+    ngx_shm_zone_t                *zone;          /* of limits and quotas */
     nuc_budget_t                   budget;        /* of max_inflight */
     ngx_msec_t                     timeout;
 
@@ -479,6 +503,9 @@ ngx_int_t ngx_http_nucleus_limit_events(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 void ngx_http_nucleus_return_events(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
+void ngx_http_nucleus_leave_events(ngx_http_nucleus_ctx_t *ctx,
+    ngx_http_nucleus_counted_t *counted);
+void ngx_http_nucleus_return_left(ngx_http_nucleus_counted_t *counted);
 ngx_uint_t ngx_http_nucleus_count_failure(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_add_limit_headers(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
@@ -503,6 +530,8 @@ char *ngx_http_nucleus_limit(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_http_nucleus_check_zone(ngx_conf_t *cf, void *post, void *data);
 ngx_int_t ngx_http_nucleus_add_limit(ngx_conf_t *cf,
     ngx_http_nucleus_loc_conf_t *nlcf, ngx_http_nucleus_limit_t *limit);
+void ngx_http_nucleus_warn_of_limits(ngx_conf_t *cf,
+    ngx_http_nucleus_loc_conf_t *nlcf);
 ngx_int_t ngx_http_nucleus_apply_limits(ngx_conf_t *cf,
     ngx_http_nucleus_main_conf_t *nmcf, ngx_http_nucleus_loc_conf_t *nlcf);
 ngx_int_t ngx_http_nucleus_add_zone(ngx_conf_t *cf,

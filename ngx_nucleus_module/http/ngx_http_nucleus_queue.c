@@ -34,6 +34,7 @@ static ngx_int_t ngx_http_nucleus_add_wake_event(ngx_cycle_t *cycle,
 static ngx_int_t ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle,
     ngx_http_nucleus_queue_t *nq, ngx_msec_t deadline);
 
+static void ngx_http_nucleus_end_tickets(ngx_http_nucleus_queue_t *nq);
 static void ngx_http_nucleus_log_stats(ngx_cycle_t *cycle,
     ngx_http_nucleus_queue_t *nq);
 
@@ -44,6 +45,7 @@ static void ngx_http_nucleus_timeout_handler(ngx_event_t *ev);
 static void ngx_http_nucleus_log_state(ngx_http_nucleus_queue_t *nq,
     nuc_rc_t rc, nuc_err_t *err);
 
+static void ngx_http_nucleus_end_ticket(ngx_http_nucleus_ticket_t *nt);
 static ngx_http_nucleus_ticket_t *ngx_http_nucleus_get_ticket(void);
 static void ngx_http_nucleus_free_ticket(ngx_http_nucleus_ticket_t *nt);
 
@@ -126,6 +128,7 @@ ngx_http_nucleus_init_queues(ngx_cycle_t *cycle,
     ngx_memzero(np, sizeof(ngx_http_nucleus_process_t));
 
     np->timeout = nmcf->timeout;
+    np->zone = nmcf->zone;
 
     ngx_http_nucleus_init_budget(nmcf->max_inflight);
 
@@ -295,6 +298,11 @@ ngx_http_nucleus_exit_process(ngx_cycle_t *cycle)
     while (np->tickets && !busy) {
         nt = np->tickets;
         np->tickets = nt->next;
+
+        if (nt->timer.timer_set) {
+            ngx_del_timer(&nt->timer);
+        }
+
         ngx_free(nt);
     }
 
@@ -340,7 +348,34 @@ ngx_http_nucleus_exit_queue(ngx_cycle_t *cycle, ngx_http_nucleus_queue_t *nq,
         return NGX_BUSY;
     }
 
+    ngx_http_nucleus_end_tickets(nq);
+
     return NGX_OK;
+}
+
+
+/* those that nobody polls any more: all of the queue have an answer now */
+
+static void
+ngx_http_nucleus_end_tickets(ngx_http_nucleus_queue_t *nq)
+{
+    ngx_http_nucleus_ctx_t     *ctx;
+    ngx_http_nucleus_ticket_t  *nt;
+
+    for (nt = ngx_http_nucleus_process.tickets; nt; nt = nt->next) {
+
+        if (nt->queue != nq) {
+            continue;
+        }
+
+        ctx = nt->ticket.owner;
+
+        if (ctx) {
+            ngx_http_nucleus_leave(ctx);
+        }
+
+        ngx_http_nucleus_end_ticket(nt);
+    }
 }
 
 
@@ -515,6 +550,8 @@ ngx_http_nucleus_detach(ngx_http_nucleus_ctx_t *ctx)
 void
 ngx_http_nucleus_leave(ngx_http_nucleus_ctx_t *ctx)
 {
+    ngx_http_nucleus_leave_events(ctx, &ctx->ticket->counted);
+
     ctx->ticket->ticket.owner = NULL;
     ctx->ticket = NULL;
 }
@@ -579,6 +616,7 @@ ngx_http_nucleus_wake_handler(ngx_event_t *ev)
 
         nuc_budget_give(&ngx_http_nucleus_process.budget, nt->account,
                         nt->size);
+        ngx_http_nucleus_end_ticket(nt);
         ngx_http_nucleus_free_ticket(nt);
 
         if (ctx) {
@@ -623,6 +661,20 @@ ngx_http_nucleus_timeout_handler(ngx_event_t *ev)
 }
 
 
+/*
+ * Nothing of it is stored.  A request that waits returns its events itself;
+ * here those of one that is gone, is a copy, or whose time was up
+ */
+
+static void
+ngx_http_nucleus_end_ticket(ngx_http_nucleus_ticket_t *nt)
+{
+    if (nt->ticket.rc == NUC_FULL || nt->ticket.rc == NUC_IO) {
+        ngx_http_nucleus_return_left(&nt->counted);
+    }
+}
+
+
 static ngx_http_nucleus_ticket_t *
 ngx_http_nucleus_get_ticket(void)
 {
@@ -656,6 +708,10 @@ ngx_http_nucleus_free_ticket(ngx_http_nucleus_ticket_t *nt)
     ngx_http_nucleus_process_t  *np;
 
     np = &ngx_http_nucleus_process;
+
+    nt->queue = NULL;
+    nt->counted.ntaken = 0;
+    nt->counted.tallied = 0;
 
     nt->ticket.next = (nuc_ticket_t *) np->free;
     np->free = nt;

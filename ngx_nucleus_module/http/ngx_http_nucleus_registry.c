@@ -265,7 +265,6 @@ ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
     nr->max_age = nmcf->registry_max_age;
     nr->name = nmcf->registry;
     nr->notes_dir = (char *) nmcf->path->name.data;
-    nr->zone = nmcf->zone;
 
     nr->hand_over.handler = ngx_http_nucleus_notes_handler;
     nr->hand_over.data = nr;
@@ -278,8 +277,9 @@ ngx_http_nucleus_init_registry(ngx_cycle_t *cycle,
         return NGX_ERROR;
     }
 
-    if (nr->zone) {
-        ngx_http_nucleus_restore_tallies(nr->zone, nr->notes_dir, cycle->log);
+    if (nmcf->zone) {
+        ngx_http_nucleus_restore_tallies(nmcf->zone, nr->notes_dir,
+                                         cycle->log);
     }
 
     if (nuc_reader_lock_open(&nuc_sys_posix, readers, &nr->lock, &err)
@@ -700,7 +700,7 @@ ngx_http_nucleus_hand_over_tallies(ngx_http_nucleus_registry_t *nr)
         return;
     }
 
-    table = ngx_http_nucleus_get_tallies(nr->zone);
+    table = ngx_http_nucleus_get_tallies(ngx_http_nucleus_process.zone);
     n = 0;
 
     for (i = 0; i < NGX_HTTP_NUCLEUS_TALLIES; i++) {

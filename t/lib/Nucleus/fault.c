@@ -185,19 +185,20 @@ static int fault_open(const char *path, int flags)
     return fault_path(path, (flags & (O_ACCMODE | O_CREAT)) != O_RDONLY);
 }
 
-static int fault_write(int fd)
+static int fault_change(int fd)
 {
-    if (!fault_concerns(fd)) {
-        return 0;
-    }
-
-    if (fault_said("read-only")) {
+    if (fault_said("read-only") && fault_concerns(fd)) {
         fault_note();
         errno = EROFS;
         return -1;
     }
 
-    return fault_space(fd);
+    return 0;
+}
+
+static int fault_write(int fd)
+{
+    return fault_change(fd) == 0 ? fault_space(fd) : -1;
 }
 
 static int fault_read(int fd)
@@ -299,12 +300,12 @@ int rename(const char *from, const char *to)
 
 int ftruncate(int fd, off_t len)
 {
-    return fault_write(fd) == 0 ? FAULT_NEXT(ftruncate)(fd, len) : -1;
+    return fault_change(fd) == 0 ? FAULT_NEXT(ftruncate)(fd, len) : -1;
 }
 
 int ftruncate64(int fd, off64_t len)
 {
-    return fault_write(fd) == 0 ? FAULT_NEXT(ftruncate64)(fd, len) : -1;
+    return fault_change(fd) == 0 ? FAULT_NEXT(ftruncate64)(fd, len) : -1;
 }
 
 static void fault_type(const char *path, __fsword_t *type)
