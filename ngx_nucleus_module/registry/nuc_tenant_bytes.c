@@ -44,7 +44,17 @@ static int nuc_tenant_bytes_compare(const void *a, const void *b)
 {
     const nuc_tenant_bytes_t *x = a, *y = b;
 
-    return strcmp(x->tenant, y->tenant);
+    int order = strcmp(x->tenant, y->tenant);
+
+    if (order != 0) {
+        return order;
+    }
+
+    if (x->bytes != y->bytes) {
+        return x->bytes < y->bytes ? -1 : 1;
+    }
+
+    return x->rate == y->rate ? 0 : x->rate < y->rate ? -1 : 1;
 }
 
 nuc_rc_t nuc_tenant_bytes_parse(nuc_str_t text, nuc_tenant_bytes_list_t **out,
