@@ -126,6 +126,9 @@ my @keyed = (
 $registry->must('tenant', 'disable', 'gone');
 $registry->must(qw(tenant limits small --events-a-day 1));
 
+my $full = $registry->key(tenant => 'full');
+$registry->must(qw(tenant limits full --queue-bytes 300));
+
 for my $kind (@keyed) {
     $t->wait_for("nginx answers $kind->[0]", 10, sub {
         my $c = $t->client;
@@ -391,6 +394,17 @@ cmp_ok($rss_after, '<=', $rss + MARGIN, 'memory is where it was') if !Nucleus::P
     note_problem($r ? $r->text : 'none', 'too-many-failures');
     $_->reset for @waiting;
 }
+
+# more than a tenant may have in the queue, before the worker has taken what was there
+$t->wait_for('nginx answers tenant-queue-full', 20, sub {
+    my $c = $t->client;
+    $c->send(keyed($full->{key})) for 1 .. 2;
+    $c->response;
+
+    my $r = $c->response;
+    note_problem($r->text) if $r && $r->status == 503;
+    return $seen{'tenant-queue-full'};
+});
 
 # every problem type of the sources, but for what only nginx's start, or an error_page, brings about,
 # 408, at which nginx closes the connection, and what needs a certificate
