@@ -13,6 +13,7 @@ use Test::More;
 
 use Nucleus::Fault;
 use Nucleus::Http2;
+use Nucleus::Metrics;
 use Nucleus::Test;
 
 my $t = Nucleus::Test->new(
@@ -41,6 +42,7 @@ $t->write_confs(http => <<"END");
 
         location = /events { nucleus auto; }
         location = /health { nucleus_health ready; }
+        location = /metrics { nucleus_status; }
         location = /small  { nucleus auto; client_max_body_size 1k; }
         location = /short  { nucleus auto; client_body_timeout 1s; }
         location = /req    { nucleus auto; limit_req zone=req; limit_req_status 429; }
@@ -98,6 +100,29 @@ sub is_refused {
     like($s->{body}, qr/^\{"type":"urn:nucleus:problem:$type",.*\}\r\n\z/s, "$name: its problem") if $s;
 }
 
+# ---- a page of metrics in a small window waits, and goes on; others are served meanwhile, and it may be given up
+
+{
+    my $c = connection(window => 1000);
+    my @ids = map { $c->start('/metrics', method => 'GET', end => 1) } 1 .. 3;
+
+    $c->wait(sub { 3 == grep { length $c->stream($_)->{body} == 1000 } @ids });
+    is(join(' ', map { length $c->stream($_)->{body} } @ids), '1000 1000 1000', 'metrics: three pages wait');
+    is_taken($c->answer($c->open('/events', event(10))), 'metrics: an event beside them');
+
+    $c->reset($ids[1]);
+    $c->allow($_, 1 << 20) for @ids[ 0, 2 ];
+
+    for my $id (@ids[ 0, 2 ]) {
+        $c->wait(sub { $c->over($id) });
+        is(join("\n", Nucleus::Metrics->new($c->stream($id)->{body})->errors), '', 'metrics: the whole page');
+    }
+
+    # the connection goes, and with it what waits
+    $c->start('/metrics', method => 'GET', end => 1) for 1 .. 3;
+    $c->abort;
+}
+
 # ---- curl: over TLS by ALPN, and in clear
 
 for my $base ("https://127.0.0.1:$tls", "http://127.0.0.1:$plain") {
@@ -114,6 +139,7 @@ for my $base ("https://127.0.0.1:$tls", "http://127.0.0.1:$plain") {
     };
 
     is($curl->("$base/health")->status, 200, "$scheme: ready");
+    is(join("\n", Nucleus::Metrics->new($curl->("$base/metrics")->body)->errors), '', "$scheme: metrics");
     $t->is_receipt($curl->('-d', event(10), "$base/events"), 1, "$scheme: an event");
 
     my $json = '[' . join(",\n", map { event(900_000) } 1 .. 7) . ']';
