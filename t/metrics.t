@@ -22,6 +22,7 @@ my $t = Nucleus::Test->new(
     workers       => 2,
     queue_options => 'min_free=1m max_size=1g segment=4m',
     http          => 'gzip_types text/plain application/openmetrics-text;',
+    pipeline      => 'streams json;',     # not into ten thousand files
     locations     => <<'END',
         location = /metrics { nucleus_status; gzip on; }
         location = /slow    { nucleus_status; sendfile off; send_timeout 60s; }
