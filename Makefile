@@ -303,6 +303,14 @@ backlog:
 	@$(MAKE) -j$(JOBS) all
 	NUCLEUS_BACKLOG=10g $(PROVE) -v t/worker_backlog.t
 
+## soak: half of what the machine can do for half an hour, a fault a minute; SOAK=10m for less
+SOAK ?= 30m
+.PHONY: soak
+soak:
+	@$(deps) test
+	@$(MAKE) -j$(JOBS) all
+	NUCLEUS_SOAK=$(SOAK) $(PROVE) -v t/soak.t
+
 ## siege: hostile clients, memory and errors at full length: 10,000 connections, 1,000,000 requests
 .PHONY: siege
 siege:

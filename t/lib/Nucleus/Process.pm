@@ -12,8 +12,8 @@ sub _status {
 
     open my $fh, '<', "/proc/$pid/status" or return 0;
 
-    while (<$fh>) {
-        return $1 << 10 if /^$name:\s+(\d+) kB/;
+    while (my $line = <$fh>) {
+        return $1 << 10 if $line =~ /^$name:\s+(\d+) kB/;
     }
 
     return 0;
