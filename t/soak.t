@@ -228,7 +228,8 @@ $ledger->check('soak');
 sub stored {
     my $store = $t->store;
 
-    return split ' ', `find '$store' -path '*stream=load*' -name '*.ndjson' -exec cat {} + | sed 's/^{"rid":"\\([^"]*\\)".*/\\1/' | sort -S 256m | uniq -c | awk '{ all += \$1; if (\$1 > 1) twice++ } END { print all + 0, twice + 0 }'`;
+    # a line begins with {"rid":" and 36 characters
+    return split ' ', `find '$store' -path '*stream=load*' -name '*.ndjson' -exec cat {} + | LC_ALL=C cut -b 9-44 | LC_ALL=C sort -S 256m | LC_ALL=C uniq -c | awk '{ all += \$1; if (\$1 > 1) twice++ } END { print all + 0, twice + 0 }'`;
 }
 
 my ($all, $twice) = stored();
