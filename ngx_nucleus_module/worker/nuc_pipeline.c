@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "nuc_state.h"
+#include "nuc_time.h"
 
 #define NUC_PIPELINE_STEP 1024 /* records read in one step */
 
@@ -118,6 +119,11 @@ void nuc_pipeline_close(nuc_pipeline_t *p)
     nuc_commit_free(&p->commit);
     nuc_commit_free(&p->next);
     free(p);
+}
+
+int nuc_pipeline_pending(const nuc_pipeline_t *p)
+{
+    return p->dirty;
 }
 
 nuc_rc_t nuc_pipeline_lag(nuc_pipeline_t *p, nuc_log_lag_t *lag, nuc_err_t *err)
@@ -279,6 +285,9 @@ static nuc_rc_t nuc_pipeline_write_batch(nuc_pipeline_t *p, nuc_err_t *err)
 static nuc_rc_t nuc_pipeline_flush(nuc_pipeline_t *p, nuc_err_t *err)
 {
     nuc_rc_t rc;
+    uint64_t begun;
+
+    begun = nuc_time_monotonic();
 
     if (p->batch_events > 0) {
         rc = nuc_pipeline_write_batch(p, err);
@@ -300,6 +309,10 @@ static nuc_rc_t nuc_pipeline_flush(nuc_pipeline_t *p, nuc_err_t *err)
     rc = nuc_pipeline_commit_now(p, err);
     if (rc != NUC_OK) {
         return rc;
+    }
+
+    if (p->batch_events > 0 && p->options.flushed != NULL) {
+        p->options.flushed(p->options.ctx, nuc_time_monotonic() - begun);
     }
 
     p->dirty = 0;
