@@ -12,6 +12,7 @@ use lib "$FindBin::Bin/lib";
 use JSON::PP ();
 use Test::More;
 
+use Nucleus::Fault;
 use Nucleus::Schema;
 use Nucleus::Test;
 
@@ -137,4 +138,46 @@ for my $command (@commands) {
 }
 
 $t->finish;
+
+# ---- nginx: a line for a fault, not for each request that meets it
+
+{
+    # bodies lie in files of the disk that fails
+    my $u = Nucleus::Test->new(
+        locations => 'location = /filed { nucleus auto; mirror /nowhere; client_body_buffer_size 1k;'
+            . ' client_body_temp_path %%QUEUE%%/body; } location = /nowhere { return 204; }',
+    );
+    my $fault = Nucleus::Fault->new($u);
+    my $event = '{"x":"' . 'x' x 50_000 . '"}';
+    mkdir $u->queue;
+    $u->start_nginx(env => $fault->env);
+    $u->is_receipt($u->post('/filed', $event), 1, 'a body in a file');
+
+    my $lines = sub { my ($pattern) = @_; return scalar(() = $u->read_file('error.log') =~ /$pattern/g) };
+    my $short = qr/\[crit\].*read of the request body from/;
+
+    $fault->set('read-fail');
+    is($u->post('/filed', $event)->status, 500, 'its disk does not give it back') for 1 .. 10;
+    is($lines->($short), 1, 'ten of them make one line');
+
+    # an hour of the monotonic clock later
+    $fault->set('read-fail', 'clock-run');
+    $u->wait_for('it is told again after a minute', 30, sub {
+        $u->post('/filed', $event);
+        return $lines->($short) == 2;
+    });
+    $fault->clear;
+
+    # what clients do wrong is in the access log
+    my $before = $lines->(qr/\[(?:warn|error|crit|alert|emerg)\]/);
+    $u->post('/events', $_) for ('{', '', '[]', '{"id":1}', "\xff", '[' x 1000);
+    $u->post('/events', '{}', type => 'text/plain');
+    $u->request('GET', '/events', [], undef);
+    is($lines->(qr/\[(?:warn|error|crit|alert|emerg)\]/), $before, 'bad requests write nothing at warn or above');
+
+    $u->expect_log($short, qr/pread\(\).*failed/);
+    $u->stop('nginx');
+    $u->finish;
+}
+
 done_testing;
