@@ -1,6 +1,6 @@
 /*
- * The worker's log: one JSON object a line on standard error, with time, level, process,
- * pid, msg and further members.  A line is one write.  Contents of events never go here.
+ * The worker's log: lines as nuc_logline.h makes them, on standard error.  A line is one
+ * write.  Contents of events never go here.
  *
  * "error_log FILE" puts the file in the place of standard error, as nginx does, so that
  * what a library or the kernel says of the process goes there too.  All processes of a
@@ -13,14 +13,7 @@
 #include <stdint.h>
 
 #include "nuc_err.h"
-
-typedef enum {
-    NUC_LEVEL_INFO = 0,
-    NUC_LEVEL_NOTICE,
-    NUC_LEVEL_WARN,
-    NUC_LEVEL_ERROR,
-    NUC_LEVEL_ALERT
-} nuc_level_t;
+#include "nuc_logline.h"
 
 /* A further member: text unless NULL, else number. */
 typedef struct {
@@ -36,9 +29,6 @@ typedef struct {
 /* What "process" says from now on: supervisor, keeper, or a pipeline's name.  Not copied.
  */
 void nuc_worker_log_process(const char *name);
-
-/* NUC_INVALID unless it is the name of a level. */
-nuc_rc_t nuc_worker_log_level(const char *name, nuc_level_t *level);
 
 /*
  * From now on, in this process and in those forked from it: lines from "least" on, to the
@@ -63,5 +53,15 @@ void nuc_worker_log_fields(nuc_level_t level, const char *msg, const nuc_field_t
 
 /* An error with its hint; "doing" says what did not work. */
 void nuc_worker_log_error(nuc_level_t level, const char *doing, const nuc_err_t *err);
+
+/* What goes wrong again and again; said: 0 at first, and when it is over. */
+typedef struct {
+    nuc_err_t last;
+    uint64_t said; /* µs */
+} nuc_trouble_t;
+
+/* The same at level error, and while it stays the same, once a minute. */
+void nuc_worker_log_trouble(nuc_trouble_t *trouble, const char *doing,
+                            const nuc_err_t *err);
 
 #endif /* NUC_WORKER_LOG_H */

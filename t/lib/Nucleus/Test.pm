@@ -37,6 +37,7 @@ use Time::HiRes qw(time sleep);
 
 use Nucleus::Client;
 use Nucleus::Registry;
+use Nucleus::Schema;
 use Nucleus::Store;
 
 use constant {
@@ -145,6 +146,7 @@ END
 my $WORKER_CONF = <<'END';
 state %%STATE%%;
 queue log { path %%QUEUE%%; }
+api %%API%%;
 
 pipeline store {
     %%PIPELINE%%
@@ -165,6 +167,7 @@ END
 #     nginx, worker            whole templates instead of the ones above
 #     main, events, http, server, locations, queue_options    inserted into nginx's
 #     pipeline, sink, more                                    inserted into the worker's
+#     api                      the worker's local API (off); "unix:%%DIR%%/worker.sock" for $t->api
 #     env                      a hash: more environment for both
 sub new {
     my ($class, %opt) = @_;
@@ -232,6 +235,7 @@ sub fill_in {
         STORE         => $self->{store},
         AUTH          => $opt->{keys} ? $opt->{limits} // 'nucleus_limit off;' : 'nucleus_auth off;',
         REGISTRY      => $opt->{keys} ? 'nucleus_registry ' . $self->registry->snapshot . ';' : '',
+        API           => $opt->{api} // 'off',
         QUEUE_OPTIONS => $opt->{queue_options} // 'min_free=0 segment=4m',
         map { (uc $_ => $opt->{$_} // '') }
             qw(main events http server locations pipeline sink more),
@@ -807,7 +811,7 @@ sub client {
 sub request {
     my ($self, $method, $uri, $headers, $body, %opt) = @_;
 
-    my $c = Nucleus::Client->new(port => $opt{port} // $self->{port}, may_fail => 1);
+    my $c = Nucleus::Client->new(port => $opt{port} // $self->{port}, unix => $opt{unix}, may_fail => 1);
     my $r = $c && $c->request($method, $uri, [ @$headers, Connection => 'close' ], $body, %opt);
     $c->close if $c;
 
@@ -821,6 +825,13 @@ sub get {
     my @headers = @{ delete $opt{headers} // [] };
 
     return $self->request('GET', $uri, \@headers, undef, %opt);
+}
+
+# The same to the worker's local API.
+sub api {
+    my ($self, $uri, %opt) = @_;
+
+    return $self->request('GET', $uri, $opt{headers} // [], undef, unix => "$self->{dir}/worker.sock", %opt);
 }
 
 # Options: type (application/json), headers (a list), and those of request.
@@ -961,6 +972,30 @@ sub check_logs {
 
     Test::More::ok(!@bad, 'no alert, crit, emerg, error of the worker or sanitizer report')
         or Test::More::diag(join "\n", @bad);
+
+    my @wrong = $self->wrong_lines('worker.out');
+    Test::More::ok(!@wrong, "the worker's log is as docs/log.schema.json says")
+        or Test::More::diag(join "\n", @wrong);
+}
+
+# The worker's lines in a file that are not as the schema says.  What is no object is not its own.
+sub wrong_lines {
+    my ($self, $file) = @_;
+
+    state $schema = Nucleus::Schema->load("$ROOT/docs/log.schema.json");
+    my (@wrong, %seen);
+
+    for my $line (grep { /^\{/ } $self->read_file($file) =~ /^(.*)\n/mg) {
+
+        # a long log says the same things again and again
+        next if $seen{ $line =~ s/:(?:"(?:\\.|[^"\\])*"|\d+)//gr }++ > 100;
+
+        my $why = $schema->wrong_text($line) // next;
+        push @wrong, "$why: $line";
+        last if @wrong == 20;
+    }
+
+    return @wrong;
 }
 
 # Stop both, then: were they stopped in order, is nothing left, are the logs clean?
