@@ -115,7 +115,7 @@ $sent++;
 $t->wait_for('the worker has counted them', 20, sub {
     my $bytes = (counted())[1]{north} // 0;
     return $bytes > QUOTA - 2 * EVENT && $bytes == there();
-});
+}) or diag(sprintf '%s, nginx says %s', $t->read_file($file), there() // '?');
 like($t->read_file($file), qr/^south \d+ 0$/m, 'and those of the other');
 is(send_bytes(EVENT)->status, 503, 'it is still over');
 is($registry->json(qw(tenant show north --queue), $t->queue)->{bytes_queued}, (counted())[1]{north}, 'nucleusctl tells');
