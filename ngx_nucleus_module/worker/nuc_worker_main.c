@@ -19,9 +19,8 @@
 #include "nuc_storage.h"
 #include "nuc_supervisor.h"
 #include "nuc_verify.h"
+#include "nuc_version.h"
 #include "nuc_worker_conf.h"
-
-#define NUC_WORKER_VERSION "0.1.0"
 
 typedef enum {
     NUC_DO_RUN = 0,
@@ -504,7 +503,7 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
             line->argument = optarg;
             break;
         case 'V':
-            printf("nucleus-worker " NUC_WORKER_VERSION "\n");
+            printf("nucleus-worker " NUC_VERSION "\n");
             return 1;
         case NUC_OPTION_HELP:
             fputs(nuc_usage, stdout);
