@@ -12,7 +12,7 @@
 #include "nuc_worker_log.h"
 
 #define NUC_WORKER_CONF_DEFAULT  "/etc/nucleus/worker.conf"
-#define NUC_WORKER_STATE_DEFAULT "/var/lib/nucleus"
+#define NUC_WORKER_STATE_DEFAULT "/var/lib/nucleus/state"
 
 /* Exact names, and prefixes of names: those end with "*", which stands alone for all. */
 typedef struct {
