@@ -56,8 +56,8 @@ nuc_rc_t nuc_fs_share_dir(const nuc_sys_t *sys, const char *dir, const char *mad
 /*
  * Replace dir/name by "contents" as a whole: write dir/name.tmp, sync it (under
  * "file_site"), rename, sync the directory (under "dir_site"); shared as by nuc_fs_share.
- * A site of NULL leaves that sync out, for what can be made anew.  After an error the old file or the new is
- * there, never a mixture.
+ * A site of NULL leaves that sync out, for what can be made anew.  After an error the old
+ * file or the new is there, never a mixture.
  */
 nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,
                         nuc_str_t contents, mode_t mode, const char *file_site,

@@ -1,8 +1,8 @@
 /*
  * A queue that two users share: a directory of a group, with the set-group-ID bit.  What
  * the writer makes there the keeper may read, change and remove, whatever the umask, and
- * the reverse; where it cannot be shared nothing is acknowledged.  As root the two are two
- * users in truth.
+ * the reverse; where it cannot be shared nothing is acknowledged.  As root the two are
+ * two users in truth.
  */
 
 #include <errno.h>
@@ -249,7 +249,8 @@ static void test_not_shared(void)
     ok(write_some(dir) == 0, "a directory that its group may not write");
     nuc_log_list_writers(kit_sys(), dir, &writers, &err);
     nuc_log_writer_path(dir, &writers.ids[0], path, &err);
-    ok(stat(path, &st) == 0 && (st.st_mode & 07777) == 0750, "directories have mode 0750");
+    ok(stat(path, &st) == 0 && (st.st_mode & 07777) == 0750,
+       "directories have mode 0750");
     strcat(path, "/" NUC_LOG_HEAD_NAME);
     ok(stat(path, &st) == 0 && (st.st_mode & 07777) == 0640, "files have mode 0640");
     free(writers.ids);
