@@ -289,6 +289,21 @@ fuzz:
 	@tools/fuzz build-fuzz/fuzz $(FUZZ_SECONDS) $(FUZZ)
 fuzz-programs: $(FUZZ:%=$(B)/fuzz/fuzz_%)
 
+## deb: Debian packages for this machine's nginx, into build/deb
+DEB := $(B)/deb
+.PHONY: deb
+deb:
+	@$(deps) deb
+	@JOBS='$(JOBS)' tools/build-deb $(DEB)
+
+# (the newer version is the same but for its number)
+## packages: the packages on a clean system, as README.md says: installed, upgraded, purged; as root
+.PHONY: packages
+packages: deb
+	@$(deps) packages
+	@JOBS='$(JOBS)' tools/build-deb $(DEB)-newer 9.9.9-1
+	tools/check-packages $(DEB) $(DEB)-newer
+
 ## torture: the ledger of kills, reloads, upgrades, full and stalled disks, at its full length
 .PHONY: torture
 torture:
