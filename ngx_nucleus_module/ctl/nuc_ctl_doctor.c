@@ -512,7 +512,8 @@ static void nuc_doctor_shared(nuc_doctor_t *d, const nuc_nginx_user_t *worker)
                !nuc_nginx_has_group(&d->user, st.st_gid)) {
         snprintf(hint, sizeof(hint),
                  "usermod -a -G $(stat -c %%G %s) %s, then start its processes anew",
-                 d->queue, nuc_nginx_has_group(worker, st.st_gid) ? d->user.name : worker->name);
+                 d->queue,
+                 nuc_nginx_has_group(worker, st.st_gid) ? d->user.name : worker->name);
         nuc_doctor_say(
             d, NUC_DOCTOR_PROBLEM, hint, "%s belongs to the group %lu, which %s has not",
             d->queue, (unsigned long) st.st_gid,
