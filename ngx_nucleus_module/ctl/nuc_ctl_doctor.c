@@ -487,37 +487,35 @@ static int nuc_doctor_same_dir(const char *a, const char *b)
  * directory with nginx's: by its group, which new files have by the set-group-ID bit,
  * and which nginx's user must have lest he clears that bit.
  */
-static void nuc_doctor_shared(nuc_doctor_t *d, const nuc_nginx_user_t *worker)
+static void nuc_doctor_shared(nuc_doctor_t *d, const nuc_nginx_user_t *worker,
+                              const struct stat *st)
 {
-    struct stat st;
     char hint[3 * NUC_PATH_MAX];
+    const nuc_nginx_user_t *lacking = NULL;
 
-    if (d->sys->stat(d->sys, d->queue, &st) == -1) {
-        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, "nginx makes it when it starts", "%s: %s",
-                       d->queue, strerror(errno));
-        return;
+    if (!nuc_nginx_has_group(worker, st->st_gid)) {
+        lacking = worker;
+    } else if (!nuc_nginx_has_group(&d->user, st->st_gid)) {
+        lacking = &d->user;
     }
 
-    if ((st.st_mode & (S_ISGID | S_IRWXG)) != (S_ISGID | S_IRWXG)) {
+    if ((st->st_mode & (S_ISGID | S_IRWXG)) != (S_ISGID | S_IRWXG)) {
         snprintf(hint, sizeof(hint),
                  "chmod -R g+rwX %s; find %s -type d -exec chmod g+s {} +", d->queue,
                  d->queue);
         nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
                        "%s is not its group's (mode %04o): what nginx's user %s makes "
                        "there, the worker's user %s cannot remove",
-                       d->queue, (unsigned) st.st_mode & 07777, d->user.name,
+                       d->queue, (unsigned) st->st_mode & 07777, d->user.name,
                        worker->name);
 
-    } else if (!nuc_nginx_has_group(worker, st.st_gid) ||
-               !nuc_nginx_has_group(&d->user, st.st_gid)) {
+    } else if (lacking != NULL) {
         snprintf(hint, sizeof(hint),
                  "usermod -a -G $(stat -c %%G %s) %s, then start its processes anew",
-                 d->queue,
-                 nuc_nginx_has_group(worker, st.st_gid) ? d->user.name : worker->name);
-        nuc_doctor_say(
-            d, NUC_DOCTOR_PROBLEM, hint, "%s belongs to the group %lu, which %s has not",
-            d->queue, (unsigned long) st.st_gid,
-            nuc_nginx_has_group(worker, st.st_gid) ? d->user.name : worker->name);
+                 d->queue, lacking->name);
+        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
+                       "%s belongs to the group %lu, which %s has not", d->queue,
+                       (unsigned long) st->st_gid, lacking->name);
     } else {
         nuc_doctor_say(d, NUC_DOCTOR_OK, "", "%s and %s share %s", d->user.name,
                        worker->name, d->queue);
@@ -534,9 +532,8 @@ static void nuc_doctor_writers(nuc_doctor_t *d, const nuc_nginx_user_t *worker)
 
     memset(&err, 0, sizeof(err));
 
-    if (nuc_log_list_writers(d->sys, d->queue, &writers, &err) != NUC_OK) {
-        nuc_doctor_err(d, NUC_DOCTOR_PROBLEM, &err, "");
-    }
+    /* that it can't be listed was said before */
+    (void) nuc_log_list_writers(d->sys, d->queue, &writers, &err);
 
     for (i = 0; i < writers.count; i++) {
         if (nuc_log_writer_path(d->queue, &writers.ids[i], path, &err) == NUC_OK &&
@@ -556,11 +553,16 @@ static void nuc_doctor_writers(nuc_doctor_t *d, const nuc_nginx_user_t *worker)
 static void nuc_doctor_users(nuc_doctor_t *d)
 {
     nuc_err_t err;
-    struct stat st;
+    struct stat st, queue;
     nuc_nginx_user_t worker;
     char why[NUC_PATH_MAX], hint[3 * NUC_PATH_MAX];
 
     memset(&err, 0, sizeof(err));
+
+    /* said before */
+    if (d->sys->stat(d->sys, d->queue, &queue) == -1) {
+        return;
+    }
 
     if (d->sys->stat(d->sys, d->worker.state, &st) == -1) {
         nuc_doctor_say(d, NUC_DOCTOR_WARNING, "start nucleus-worker",
@@ -580,7 +582,7 @@ static void nuc_doctor_users(nuc_doctor_t *d)
                        "nginx's user %s may not write %s, because of %s", d->user.name,
                        d->queue, why);
     } else if (worker.uid != 0 && worker.uid != d->user.uid) {
-        nuc_doctor_shared(d, &worker);
+        nuc_doctor_shared(d, &worker, &queue);
     }
 
     nuc_doctor_writers(d, &worker);
