@@ -289,6 +289,23 @@ fuzz:
 	@tools/fuzz build-fuzz/fuzz $(FUZZ_SECONDS) $(FUZZ)
 fuzz-programs: $(FUZZ:%=$(B)/fuzz/fuzz_%)
 
+## deb: Debian packages for this machine's nginx, into build/deb
+DEB := $(B)/deb
+.PHONY: deb
+deb:
+	@$(deps) deb
+	@JOBS='$(JOBS)' tools/build-deb $(DEB)
+
+# (the newer version is the same but for its number)
+## packages: the packages on a clean system, as README.md says: installed, upgraded, purged; as root
+.PHONY: packages
+packages: deb
+	@$(deps) packages
+	@JOBS='$(JOBS)' tools/build-deb $(DEB)-newer 9.9.9-1
+	tools/check-packages $(DEB) $(DEB)-newer
+	tools/check-spec $(B)/rpm
+	tools/check-docker
+
 ## torture: the ledger of kills, reloads, upgrades, full and stalled disks, at its full length
 .PHONY: torture
 torture:
@@ -361,13 +378,17 @@ check:
 	$(call say,format,$(SRC) t/unit)
 	$(Q)clang-format --dry-run -Werror $(NUC_FILES)
 	tools/check-examples $(NGINX) $(MODULE) $(B)/nucleus-worker $(B)/nucleusctl
-	@for script in $(filter-out %.c,$(wildcard tools/*)) .ci/run; do \
+	@for script in $(filter-out %.c,$(wildcard tools/*)) .ci/run $(PACKAGE_SCRIPTS); do \
 		case "$$(head -n 1 $$script)" in \
 		*perl*) perl -c $$script ;; \
 		*bash*) bash -n $$script ;; \
 		*) sh -n $$script ;; \
 		esac || exit 1; \
 	done
+
+PACKAGE_SCRIPTS := packaging/nginx-org/build packaging/test/run \
+	$(wildcard packaging/debian/*.post* packaging/debian/*.prerm) \
+	$(wildcard docker/build-* docker/setup-*) docker/nucleus-init
 
 # what two compilers and clang's analyzer say of each file; nginx's handlers have parameters that
 # not all of them use

@@ -210,6 +210,49 @@ nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
     return nuc_fs_make_dir(sys, partial, mode, site, err);
 }
 
+nuc_rc_t nuc_fs_share(const nuc_sys_t *sys, const char *dir, int fd, nuc_err_t *err)
+{
+    mode_t mode;
+    struct stat above, st;
+
+    if (sys->stat(sys, dir, &above) == -1 || sys->fstat(sys, fd, &st) == -1) {
+        return nuc_err_sys(err, NUC_IO, errno, "stat in \"%s\" failed", dir);
+    }
+
+    if (!(above.st_mode & S_IWGRP) || st.st_gid != above.st_gid) {
+        return NUC_OK;
+    }
+
+    mode = above.st_mode & (S_ISDIR(st.st_mode) ? S_IRWXG : S_IRGRP | S_IWGRP);
+
+    if ((st.st_mode & mode) == mode) {
+        return NUC_OK;
+    }
+
+    if (sys->fchmod(sys, fd, (st.st_mode & 07777) | mode) == -1 && errno != EPERM) {
+        return nuc_err_sys(err, NUC_IO, errno, "chmod in \"%s\" failed", dir);
+    }
+
+    return NUC_OK;
+}
+
+nuc_rc_t nuc_fs_share_dir(const nuc_sys_t *sys, const char *dir, const char *made,
+                          nuc_err_t *err)
+{
+    int fd;
+    nuc_rc_t rc;
+
+    fd = sys->open(sys, made, O_RDONLY | O_DIRECTORY, 0);
+    if (fd == -1) {
+        return nuc_err_sys(err, NUC_IO, errno, "open of directory \"%s\" failed", made);
+    }
+
+    rc = nuc_fs_share(sys, dir, fd, err);
+    sys->close(sys, fd);
+
+    return rc;
+}
+
 nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,
                         nuc_str_t contents, mode_t mode, const char *file_site,
                         const char *dir_site, nuc_err_t *err)
@@ -232,7 +275,11 @@ nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,
         return nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", temp);
     }
 
-    rc = nuc_sys_write_all(sys, fd, contents.data, contents.len, 0, err);
+    rc = nuc_fs_share(sys, dir, fd, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_sys_write_all(sys, fd, contents.data, contents.len, 0, err);
+    }
 
     if (rc == NUC_OK && file_site != NULL && sys->fdatasync(sys, fd, file_site) == -1) {
         rc = nuc_err_sys(err, NUC_IO, errno, "sync of \"%s\" failed", temp);

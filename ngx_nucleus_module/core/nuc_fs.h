@@ -42,10 +42,22 @@ nuc_rc_t nuc_fs_make_path(const nuc_sys_t *sys, const char *path, mode_t mode,
                           const char *site, nuc_err_t *err);
 
 /*
+ * Who shares a directory shares what is made in it, whatever the umask: where the group
+ * may write "dir", it may do the same with "fd", which was made in it and has its group
+ * (of a directory with the set-group-ID bit everything has).  What another user made is
+ * his to share.
+ */
+nuc_rc_t nuc_fs_share(const nuc_sys_t *sys, const char *dir, int fd, nuc_err_t *err);
+
+/* The same for the directory "made". */
+nuc_rc_t nuc_fs_share_dir(const nuc_sys_t *sys, const char *dir, const char *made,
+                          nuc_err_t *err);
+
+/*
  * Replace dir/name by "contents" as a whole: write dir/name.tmp, sync it (under
- * "file_site"), rename, sync the directory (under "dir_site").  A site of NULL leaves
- * that sync out, for what can be made anew.  After an error the old file or the new is
- * there, never a mixture.
+ * "file_site"), rename, sync the directory (under "dir_site"); shared as by nuc_fs_share.
+ * A site of NULL leaves that sync out, for what can be made anew.  After an error the old
+ * file or the new is there, never a mixture.
  */
 nuc_rc_t nuc_fs_replace(const nuc_sys_t *sys, const char *dir, const char *name,
                         nuc_str_t contents, mode_t mode, const char *file_site,

@@ -75,6 +75,12 @@ static int nuc_posix_fallocate(const nuc_sys_t *sys, int fd, int mode, off_t off
     return fallocate(fd, mode, offset, len);
 }
 
+static int nuc_posix_fchmod(const nuc_sys_t *sys, int fd, mode_t mode)
+{
+    (void) sys;
+    return fchmod(fd, mode);
+}
+
 static int nuc_posix_fstat(const nuc_sys_t *sys, int fd, struct stat *st)
 {
     (void) sys;
@@ -193,6 +199,7 @@ const nuc_sys_t nuc_sys_posix = {
     .fsync = nuc_posix_fsync,
     .write_out = nuc_posix_write_out,
     .ftruncate = nuc_posix_ftruncate,
+    .fchmod = nuc_posix_fchmod,
     .fallocate = nuc_posix_fallocate,
     .fstat = nuc_posix_fstat,
     .stat = nuc_posix_stat,

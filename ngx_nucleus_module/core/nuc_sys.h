@@ -44,6 +44,7 @@ struct nuc_sys_s {
     int (*write_out)(const nuc_sys_t *sys, int fd, off_t offset, off_t len);
 
     int (*ftruncate)(const nuc_sys_t *sys, int fd, off_t len);
+    int (*fchmod)(const nuc_sys_t *sys, int fd, mode_t mode);
     int (*fallocate)(const nuc_sys_t *sys, int fd, int mode, off_t offset, off_t len);
     int (*fstat)(const nuc_sys_t *sys, int fd, struct stat *st);
     int (*stat)(const nuc_sys_t *sys, const char *path, struct stat *st);

@@ -10,6 +10,7 @@
 
 #include "nuc_ctl_actor.h"
 #include "nuc_logline.h"
+#include "nuc_version.h"
 
 #define NUC_HELP_WIDTH 28 /* of what the helping words stand behind */
 
@@ -535,7 +536,7 @@ static int nuc_ctl_parse(nuc_ctl_t *ctl, int argc, char **argv)
         }
 
         if (!words && ctl->command == NULL && strcmp(argv[i], "--version") == 0) {
-            printf("nucleusctl " NUC_CTL_VERSION "\n");
+            printf("nucleusctl " NUC_VERSION "\n");
             return NUC_EXIT_OK + 1;
         }
 
@@ -685,7 +686,7 @@ static const char *const nuc_complete_actions[] = {
 };
 
 static const char nuc_complete_begin[] =
-    "# bash completion of nucleusctl " NUC_CTL_VERSION "\n"
+    "# bash completion of nucleusctl " NUC_VERSION "\n"
     "_nucleusctl_words() { COMPREPLY=($(compgen -W \"$*\" -- \"$cur\")); }\n"
     "_nucleusctl_ask() {\n"
     "    nucleusctl ${registry:+--registry \"$registry\"} \"$@\" 2> /dev/null |\n"

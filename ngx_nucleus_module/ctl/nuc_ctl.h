@@ -8,7 +8,6 @@
 #include "nuc_buf.h"
 #include "nuc_registry.h"
 
-#define NUC_CTL_VERSION  "0.1.0"
 #define NUC_CTL_REGISTRY "/var/lib/nucleus/registry.db"
 
 /* What the program exits with. */

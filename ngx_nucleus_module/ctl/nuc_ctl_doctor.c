@@ -19,12 +19,13 @@
 #include "nuc_log_list.h"
 #include "nuc_time.h"
 
-#define NUC_DOCTOR_NGINX_CONF "/etc/nginx/nginx.conf"
-#define NUC_DOCTOR_NGINX_USER "www-data"  /* Debian's */
-#define NUC_DOCTOR_YEAR       2024        /* no clock of today is before it */
-#define NUC_DOCTOR_ROOM       (64u << 20) /* bytes that the registry's disk should have */
-#define NUC_DOCTOR_PROGRAM_MS 30000
-#define NUC_DOCTOR_LINES      300 /* bytes of what a program said that are shown */
+#define NUC_DOCTOR_NGINX_CONF  "/etc/nginx/nginx.conf"
+#define NUC_DOCTOR_NGINX_USER  "www-data" /* Debian's */
+#define NUC_DOCTOR_WORKER_CONF "/etc/nucleus/worker.conf"
+#define NUC_DOCTOR_YEAR        2024        /* no clock of today is before it */
+#define NUC_DOCTOR_ROOM        (64u << 20) /* bytes that the registry's disk should have */
+#define NUC_DOCTOR_PROGRAM_MS  30000
+#define NUC_DOCTOR_LINES       300 /* bytes of what a program said that are shown */
 
 typedef enum {
     NUC_DOCTOR_OK = 0,
@@ -44,6 +45,8 @@ typedef struct {
     nuc_nginx_user_t user;
     int has_user;
     char queue[NUC_PATH_MAX]; /* empty: not known */
+    const char *worker_file;  /* NULL: none */
+    nuc_nginx_worker_t worker;
 } nuc_doctor_t;
 
 static const char *const nuc_doctor_names[] = {
@@ -479,29 +482,133 @@ static int nuc_doctor_same_dir(const char *a, const char *b)
     return same;
 }
 
-static void nuc_doctor_worker(nuc_doctor_t *d)
+/*
+ * The worker's processes are of the user who owns its state.  It is to share the queue's
+ * directory with nginx's: by its group, which new files have by the set-group-ID bit,
+ * and which nginx's user must have lest he clears that bit.
+ */
+static void nuc_doctor_shared(nuc_doctor_t *d, const nuc_nginx_user_t *worker,
+                              const struct stat *st)
+{
+    char hint[3 * NUC_PATH_MAX];
+    const nuc_nginx_user_t *lacking = NULL;
+
+    if (!nuc_nginx_has_group(worker, st->st_gid)) {
+        lacking = worker;
+    } else if (!nuc_nginx_has_group(&d->user, st->st_gid)) {
+        lacking = &d->user;
+    }
+
+    if ((st->st_mode & (S_ISGID | S_IRWXG)) != (S_ISGID | S_IRWXG)) {
+        snprintf(hint, sizeof(hint),
+                 "chmod -R g+rwX %s; find %s -type d -exec chmod g+s {} +", d->queue,
+                 d->queue);
+        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
+                       "%s is not its group's (mode %04o): what nginx's user %s makes "
+                       "there, the worker's user %s cannot remove",
+                       d->queue, (unsigned) st->st_mode & 07777, d->user.name,
+                       worker->name);
+
+    } else if (lacking != NULL) {
+        snprintf(hint, sizeof(hint),
+                 "usermod -a -G $(stat -c %%G %s) %s, then start its processes anew",
+                 d->queue, lacking->name);
+        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
+                       "%s belongs to the group %lu, which %s has not", d->queue,
+                       (unsigned long) st->st_gid, lacking->name);
+    } else {
+        nuc_doctor_say(d, NUC_DOCTOR_OK, "", "%s and %s share %s", d->user.name,
+                       worker->name, d->queue);
+    }
+}
+
+/* What was made before the directory was shared stays as it was. */
+static void nuc_doctor_writers(nuc_doctor_t *d, const nuc_nginx_user_t *worker)
+{
+    size_t i;
+    nuc_err_t err;
+    nuc_writer_list_t writers = {.ids = NULL};
+    char path[NUC_PATH_MAX], why[NUC_PATH_MAX], hint[3 * NUC_PATH_MAX];
+
+    memset(&err, 0, sizeof(err));
+
+    /* that it can't be listed was said before */
+    (void) nuc_log_list_writers(d->sys, d->queue, &writers, &err);
+
+    for (i = 0; i < writers.count; i++) {
+        if (nuc_log_writer_path(d->queue, &writers.ids[i], path, &err) == NUC_OK &&
+            !nuc_nginx_may(d->sys, worker, path, R_OK | W_OK | X_OK, why)) {
+            snprintf(hint, sizeof(hint), "chown -R %s %s, or share it by a group",
+                     worker->name, path);
+            nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
+                           "the worker's user %s may not tend %s, because of %s",
+                           worker->name, path, why);
+            break;
+        }
+    }
+
+    free(writers.ids);
+}
+
+static void nuc_doctor_users(nuc_doctor_t *d)
 {
     nuc_err_t err;
-    char queue[NUC_PATH_MAX];
-    const char *file = nuc_ctl_option(d->ctl, "--worker-conf");
-    char *argv[] = {(char *) "nucleus-worker", (char *) "-c", (char *) file,
+    struct stat st, queue;
+    nuc_nginx_user_t worker;
+    char why[NUC_PATH_MAX], hint[3 * NUC_PATH_MAX];
+
+    memset(&err, 0, sizeof(err));
+
+    /* said before */
+    if (d->sys->stat(d->sys, d->queue, &queue) == -1) {
+        return;
+    }
+
+    if (d->sys->stat(d->sys, d->worker.state, &st) == -1) {
+        nuc_doctor_say(d, NUC_DOCTOR_WARNING, "start nucleus-worker",
+                       "the worker's state %s: %s", d->worker.state, strerror(errno));
+        return;
+    }
+
+    if (nuc_nginx_user_by_id(st.st_uid, &worker, &err) != NUC_OK) {
+        nuc_doctor_err(d, NUC_DOCTOR_WARNING, &err, "the owner of the worker's state");
+        return;
+    }
+
+    if (!nuc_nginx_may(d->sys, &d->user, d->queue, R_OK | W_OK | X_OK, why)) {
+        snprintf(hint, sizeof(hint), "owner and mode of %s must let %s in", why,
+                 d->user.name);
+        nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, hint,
+                       "nginx's user %s may not write %s, because of %s", d->user.name,
+                       d->queue, why);
+    } else if (worker.uid != 0 && worker.uid != d->user.uid) {
+        nuc_doctor_shared(d, &worker, &queue);
+    }
+
+    nuc_doctor_writers(d, &worker);
+}
+
+static void nuc_doctor_worker(nuc_doctor_t *d)
+{
+    const nuc_nginx_worker_t *worker = &d->worker;
+    char *argv[] = {(char *) "nucleus-worker", (char *) "-c", (char *) d->worker_file,
                     (char *) "-t", NULL};
 
     d->check = "worker";
-    memset(&err, 0, sizeof(err));
 
-    if (file == NULL) {
+    if (d->worker_file == NULL) {
         return;
     }
 
-    if (nuc_nginx_worker_queue(d->sys, file, queue, &err) != NUC_OK) {
-        nuc_doctor_err(d, NUC_DOCTOR_PROBLEM, &err, "name another with --worker-conf");
-        return;
-    }
-
-    if (queue[0] == '/' && d->queue[0] != '\0' && !nuc_doctor_same_dir(queue, d->queue)) {
+    if (worker->queue[0] == '/' && d->queue[0] != '\0' &&
+        !nuc_doctor_same_dir(worker->queue, d->queue)) {
         nuc_doctor_say(d, NUC_DOCTOR_PROBLEM, "both must name the same directory",
-                       "the worker reads %s, nginx writes to %s", queue, d->queue);
+                       "the worker reads %s, nginx writes to %s", worker->queue,
+                       d->queue);
+    }
+
+    if (worker->state[0] == '/' && d->queue[0] != '\0' && d->has_user) {
+        nuc_doctor_users(d);
     }
 
     nuc_doctor_test(d, "nucleus-worker", argv,
@@ -618,6 +725,27 @@ static void nuc_doctor_find_queue(nuc_doctor_t *d)
     snprintf(d->queue, sizeof(d->queue), "%s", queue != NULL ? queue : "");
 }
 
+static void nuc_doctor_find_worker(nuc_doctor_t *d)
+{
+    nuc_err_t err;
+    struct stat st;
+    const char *file = nuc_ctl_option(d->ctl, "--worker-conf");
+
+    d->check = "worker";
+    memset(&err, 0, sizeof(err));
+
+    if (file == NULL && d->sys->stat(d->sys, NUC_DOCTOR_WORKER_CONF, &st) == 0) {
+        file = NUC_DOCTOR_WORKER_CONF;
+    }
+
+    if (file != NULL && nuc_nginx_read_worker(d->sys, file, &d->worker, &err) != NUC_OK) {
+        nuc_doctor_err(d, NUC_DOCTOR_PROBLEM, &err, "name another with --worker-conf");
+        return;
+    }
+
+    d->worker_file = file;
+}
+
 /* It is looked at as it is: nothing is published by the way. */
 static void nuc_doctor_find_registry(nuc_doctor_t *d)
 {
@@ -641,9 +769,9 @@ static void nuc_doctor_find_registry(nuc_doctor_t *d)
 
 static void (*const nuc_doctor_checks[])(nuc_doctor_t *d) = {
     nuc_doctor_find_registry, nuc_doctor_find_nginx, nuc_doctor_find_queue,
-    nuc_doctor_files,         nuc_doctor_snapshot,   nuc_doctor_readers,
-    nuc_doctor_nginx,         nuc_doctor_queue,      nuc_doctor_worker,
-    nuc_doctor_disk,          nuc_doctor_clock,
+    nuc_doctor_find_worker,   nuc_doctor_files,      nuc_doctor_snapshot,
+    nuc_doctor_readers,       nuc_doctor_nginx,      nuc_doctor_queue,
+    nuc_doctor_worker,        nuc_doctor_disk,       nuc_doctor_clock,
 };
 
 int nuc_ctl_doctor(nuc_ctl_t *ctl)

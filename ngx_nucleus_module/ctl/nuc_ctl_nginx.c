@@ -12,7 +12,8 @@
 #define NUC_NGINX_CONF_MAX (4u << 20) /* bytes of one file */
 #define NUC_NGINX_DEPTH    8          /* of includes */
 
-#define NUC_NGINX_MIN_FREE (1ULL << 30) /* as the directive's default */
+#define NUC_NGINX_MIN_FREE     (1ULL << 30) /* as the directives' defaults */
+#define NUC_NGINX_WORKER_STATE "/var/lib/nucleus/state"
 
 typedef struct {
     const nuc_sys_t *sys;
@@ -150,14 +151,25 @@ nuc_rc_t nuc_nginx_read(const nuc_sys_t *sys, const char *file, nuc_nginx_conf_t
     return nuc_nginx_file(&reader, file, err);
 }
 
-nuc_rc_t nuc_nginx_worker_queue(const nuc_sys_t *sys, const char *file,
-                                char queue[NUC_PATH_MAX], nuc_err_t *err)
+static void nuc_nginx_worker_path(const nuc_conf_directive_t *d,
+                                  nuc_nginx_worker_t *worker)
+{
+    for (/* void */; d != NULL; d = d->next) {
+        if (strcmp(d->name, "path") == 0 && d->nargs == 1) {
+            snprintf(worker->queue, NUC_PATH_MAX, "%s", d->args[0]);
+        }
+    }
+}
+
+nuc_rc_t nuc_nginx_read_worker(const nuc_sys_t *sys, const char *file,
+                               nuc_nginx_worker_t *worker, nuc_err_t *err)
 {
     nuc_rc_t rc;
     nuc_conf_t *conf;
-    const nuc_conf_directive_t *d, *inner;
+    const nuc_conf_directive_t *d;
 
-    queue[0] = '\0';
+    worker->queue[0] = '\0';
+    strcpy(worker->state, NUC_NGINX_WORKER_STATE);
     rc = nuc_nginx_parse(sys, file, &conf, err);
 
     if (rc != NUC_OK) {
@@ -165,15 +177,11 @@ nuc_rc_t nuc_nginx_worker_queue(const nuc_sys_t *sys, const char *file,
     }
 
     for (d = nuc_conf_root(conf); d != NULL; d = d->next) {
-        if (strcmp(d->name, "queue") != 0 || d->nargs != 1 ||
-            strcmp(d->args[0], "log") != 0) {
-            continue;
-        }
-
-        for (inner = d->children; inner != NULL; inner = inner->next) {
-            if (strcmp(inner->name, "path") == 0 && inner->nargs == 1) {
-                snprintf(queue, NUC_PATH_MAX, "%s", inner->args[0]);
-            }
+        if (strcmp(d->name, "state") == 0 && d->nargs == 1) {
+            snprintf(worker->state, NUC_PATH_MAX, "%s", d->args[0]);
+        } else if (strcmp(d->name, "queue") == 0 && d->nargs == 1 &&
+                   strcmp(d->args[0], "log") == 0) {
+            nuc_nginx_worker_path(d->children, worker);
         }
     }
 
@@ -183,6 +191,15 @@ nuc_rc_t nuc_nginx_worker_queue(const nuc_sys_t *sys, const char *file,
 }
 
 /* ---- its user */
+
+static void nuc_nginx_groups(nuc_nginx_user_t *user, gid_t group)
+{
+    user->ngroups = NUC_NGINX_GROUPS_MAX;
+
+    if (getgrouplist(user->name, group, user->groups, &user->ngroups) == -1) {
+        user->ngroups = NUC_NGINX_GROUPS_MAX;
+    }
+}
 
 nuc_rc_t nuc_nginx_user(const char *name, const char *group, nuc_nginx_user_t *user,
                         nuc_err_t *err)
@@ -208,18 +225,43 @@ nuc_rc_t nuc_nginx_user(const char *name, const char *group, nuc_nginx_user_t *u
                            *group != '\0' ? group : name);
     }
 
-    user->ngroups = NUC_NGINX_GROUPS_MAX;
-
-    if (getgrouplist(name, gr->gr_gid, user->groups, &user->ngroups) == -1) {
-        user->ngroups = NUC_NGINX_GROUPS_MAX;
-    }
+    nuc_nginx_groups(user, gr->gr_gid);
 
     return NUC_OK;
 }
 
-static int nuc_nginx_mode(const nuc_nginx_user_t *user, const struct stat *st, int what)
+nuc_rc_t nuc_nginx_user_by_id(uid_t uid, nuc_nginx_user_t *user, nuc_err_t *err)
+{
+    struct passwd *pw = getpwuid(uid);
+
+    if (pw == NULL) {
+        return nuc_err_set(err, NUC_NOT_FOUND, "there is no user with id %lu",
+                           (unsigned long) uid);
+    }
+
+    memset(user, 0, sizeof(*user));
+    snprintf(user->name, sizeof(user->name), "%s", pw->pw_name);
+    user->uid = uid;
+    nuc_nginx_groups(user, pw->pw_gid);
+
+    return NUC_OK;
+}
+
+int nuc_nginx_has_group(const nuc_nginx_user_t *user, gid_t group)
 {
     int i;
+
+    for (i = 0; i < user->ngroups; i++) {
+        if (user->groups[i] == group) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+static int nuc_nginx_mode(const nuc_nginx_user_t *user, const struct stat *st, int what)
+{
     mode_t bits = st->st_mode;
 
     if (user->uid == 0) {
@@ -230,10 +272,8 @@ static int nuc_nginx_mode(const nuc_nginx_user_t *user, const struct stat *st, i
         return ((int) (bits >> 6) & what) == what;
     }
 
-    for (i = 0; i < user->ngroups; i++) {
-        if (st->st_gid == user->groups[i]) {
-            return ((int) (bits >> 3) & what) == what;
-        }
+    if (nuc_nginx_has_group(user, st->st_gid)) {
+        return ((int) (bits >> 3) & what) == what;
     }
 
     return ((int) bits & what) == what;

@@ -29,9 +29,14 @@ typedef struct {
 nuc_rc_t nuc_nginx_read(const nuc_sys_t *sys, const char *file, nuc_nginx_conf_t *conf,
                         nuc_err_t *err);
 
-/* The queue of a worker's configuration; "queue" stays empty when it names none. */
-nuc_rc_t nuc_nginx_worker_queue(const nuc_sys_t *sys, const char *file,
-                                char queue[NUC_PATH_MAX], nuc_err_t *err);
+typedef struct {
+    char queue[NUC_PATH_MAX]; /* as written; empty: none */
+    char state[NUC_PATH_MAX]; /* as written, or the default */
+} nuc_nginx_worker_t;
+
+/* What a worker's configuration says. */
+nuc_rc_t nuc_nginx_read_worker(const nuc_sys_t *sys, const char *file,
+                               nuc_nginx_worker_t *worker, nuc_err_t *err);
 
 typedef struct {
     char name[NUC_NGINX_USER_MAX];
@@ -43,6 +48,11 @@ typedef struct {
 /* As nginx sets its processes' groups.  NUC_NOT_FOUND: there is no such user or group. */
 nuc_rc_t nuc_nginx_user(const char *name, const char *group, nuc_nginx_user_t *user,
                         nuc_err_t *err);
+
+/* Likewise with all groups that the user has.  NUC_NOT_FOUND: there is no such user. */
+nuc_rc_t nuc_nginx_user_by_id(uid_t uid, nuc_nginx_user_t *user, nuc_err_t *err);
+
+int nuc_nginx_has_group(const nuc_nginx_user_t *user, gid_t group);
 
 /*
  * May the user do that (R_OK, W_OK, X_OK) by owner and mode, with the directories above

@@ -63,7 +63,9 @@ ngx_http_nucleus_init_module(ngx_cycle_t *cycle)
 
     nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
 
-    if (nmcf == NULL || nmcf->path == NULL || ngx_test_config) {
+    if (nmcf == NULL || nmcf->path == NULL || !nmcf->used
+        || ngx_test_config)
+    {
         return NGX_OK;
     }
 
@@ -91,7 +93,7 @@ ngx_http_nucleus_init_process(ngx_cycle_t *cycle)
 
     nmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_nucleus_module);
 
-    if (nmcf == NULL || nmcf->path == NULL) {
+    if (nmcf == NULL || nmcf->path == NULL || !nmcf->used) {
         return NGX_OK;
     }
 

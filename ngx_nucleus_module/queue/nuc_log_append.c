@@ -206,6 +206,11 @@ static nuc_rc_t nuc_append_open_segment(nuc_append_t *a, nuc_err_t *err)
         goto failed;
     }
 
+    rc = nuc_fs_share(sys, a->path, fd, err);
+    if (rc != NUC_OK) {
+        goto failed;
+    }
+
     header.writer = a->writer;
     header.first = a->next;
     header.created = nuc_time_now();
@@ -331,7 +336,7 @@ static nuc_rc_t nuc_append_make_lock(nuc_append_t *a, const char *dir, nuc_err_t
         return nuc_err_sys(err, NUC_IO, errno, "lock of \"%s\" failed", path);
     }
 
-    return NUC_OK;
+    return nuc_fs_share(sys, dir, a->lock_fd, err);
 }
 
 /* The page is written before it is mapped: a mapped hole on a full disk would be a
@@ -360,7 +365,11 @@ static nuc_rc_t nuc_append_make_head(nuc_append_t *a, const char *dir, nuc_err_t
     memset(&page, 0, sizeof(page));
     nuc_head_fill(&page.head, &a->writer);
 
-    rc = nuc_sys_write_all(sys, fd, &page, sizeof(page), 0, err);
+    rc = nuc_fs_share(sys, dir, fd, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_sys_write_all(sys, fd, &page, sizeof(page), 0, err);
+    }
 
     if (rc == NUC_OK) {
         a->head = sys->map(sys, fd, NUC_HEAD_LEN, 1);
@@ -446,7 +455,11 @@ nuc_rc_t nuc_append_start(nuc_append_t *a, nuc_err_t *err)
         return rc;
     }
 
-    rc = nuc_append_make_lock(a, made, err);
+    rc = nuc_fs_share_dir(sys, a->dir, made, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_append_make_lock(a, made, err);
+    }
 
     if (rc == NUC_OK) {
         rc = nuc_append_make_head(a, made, err);

@@ -78,6 +78,12 @@ nuc_rc_t nuc_log_keeper_open(const nuc_sys_t *sys, const char *dir,
         return rc;
     }
 
+    rc = nuc_fs_share(sys, dir, keeper->lock_fd, err);
+    if (rc != NUC_OK) {
+        nuc_log_keeper_close(keeper);
+        return rc;
+    }
+
     *out = keeper;
 
     return NUC_OK;

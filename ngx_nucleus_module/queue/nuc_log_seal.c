@@ -308,6 +308,10 @@ static nuc_rc_t nuc_keeper_quarantine(nuc_log_keeper_t *keeper,
     }
 
     if (rc == NUC_OK) {
+        rc = nuc_fs_share_dir(keeper->sys, keeper->dir, dir, err);
+    }
+
+    if (rc == NUC_OK) {
         rc = nuc_keeper_copy(keeper, dir, name, from, to, err);
     }
 

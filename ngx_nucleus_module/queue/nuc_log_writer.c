@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -437,7 +438,8 @@ static void *nuc_log_flusher(void *data)
     pthread_setname_np(pthread_self(), "nucleus-log");
 
     /* of the calling thread alone, on Linux; a wish */
-    (void) nice(log->options.niceness);
+    (void) setpriority(PRIO_PROCESS, 0,
+                       getpriority(PRIO_PROCESS, 0) + log->options.niceness);
     nuc_log_start(log);
 
     while (nuc_log_wait(log)) {

@@ -172,7 +172,11 @@ nuc_rc_t nuc_notes_merge(const nuc_sys_t *sys, const nuc_notes_kind_t *kind,
     }
 
     if (sys->lock(sys, fd) == 0) {
-        rc = nuc_notes_add(sys, kind, dir, items, count, err);
+        rc = nuc_fs_share(sys, dir, fd, err);
+
+        if (rc == NUC_OK) {
+            rc = nuc_notes_add(sys, kind, dir, items, count, err);
+        }
     } else if (errno == EWOULDBLOCK) {
         rc = nuc_err_set(err, NUC_BUSY, "\"%s\" is locked", path);
     } else {

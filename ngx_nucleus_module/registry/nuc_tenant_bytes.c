@@ -120,9 +120,10 @@ nuc_rc_t nuc_tenant_bytes_ask(const nuc_sys_t *sys, const char *dir, nuc_err_t *
         return nuc_err_sys(err, NUC_IO, errno, "cannot make \"%s\"", path);
     }
 
+    rc = nuc_fs_share(sys, dir, fd, err);
     sys->close(sys, fd);
 
-    return NUC_OK;
+    return rc;
 }
 
 nuc_rc_t nuc_tenant_bytes_write(const nuc_sys_t *sys, const char *dir,

@@ -527,7 +527,11 @@ static nuc_rc_t nuc_adopt_copy_file(nuc_adopt_t *a, const char *from, const char
     if (to_fd == -1) {
         rc = nuc_err_sys(err, NUC_IO, errno, "open of \"%s\" failed", to);
     } else {
-        rc = nuc_adopt_copy_open(a, from, from_fd, to, to_fd, err);
+        rc = nuc_fs_share(a->sys, a->options.queue, to_fd, err);
+
+        if (rc == NUC_OK) {
+            rc = nuc_adopt_copy_open(a, from, from_fd, to, to_fd, err);
+        }
 
         if (a->sys->close(a->sys, to_fd) == -1 && rc == NUC_OK) {
             rc = nuc_err_sys(err, NUC_IO, errno, "close of \"%s\" failed", to);
@@ -575,7 +579,11 @@ static nuc_rc_t nuc_adopt_copy(nuc_adopt_t *a, nuc_err_t *err)
         return nuc_err_sys(err, NUC_IO, errno, "mkdir \"%s\" failed", a->draft);
     }
 
-    rc = nuc_adopt_walk(a, a->source, nuc_adopt_copy_entry, err);
+    rc = nuc_fs_share_dir(a->sys, a->options.queue, a->draft, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_adopt_walk(a, a->source, nuc_adopt_copy_entry, err);
+    }
 
     if (rc == NUC_OK) {
         rc = nuc_fs_sync_dir(a->sys, a->draft, "adopt-copy-entries", err);
@@ -825,6 +833,10 @@ static nuc_rc_t nuc_adopt_quarantine(nuc_adopt_t *a, nuc_err_t *err)
     }
 
     rc = nuc_fs_make_path(a->sys, to, NUC_LOG_DIR_MODE, "adopt-quarantine-dir", err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_fs_share_dir(a->sys, a->options.queue, to, err);
+    }
 
     if (rc == NUC_OK) {
         rc = nuc_adopt_walk(a, from, nuc_adopt_quarantined, err);

@@ -7,6 +7,7 @@
 #include "nuc_log_list.h"
 #include "nuc_log_scan.h"
 #include "nuc_time.h"
+#include "nuc_version.h"
 
 typedef struct {
     nuc_exposition_t exposition;
@@ -505,7 +506,7 @@ void nuc_metrics_page(const nuc_status_all_t *all, const nuc_worker_conf_t *conf
 
     nuc_exposition_family(&page.exposition, &nuc_metric_build);
     nuc_exposition_number(&page.exposition,
-                          &(nuc_label_t){"version", nuc_str(NUC_WORKER_VERSION)}, 1, 1);
+                          &(nuc_label_t){"version", nuc_str(NUC_VERSION)}, 1, 1);
 
     nuc_page_meters(&page, &nuc_metric_up, nuc_page_works);
     nuc_page_meters(&page, &nuc_metric_restarts, nuc_page_restarts);

@@ -77,6 +77,14 @@ nuc_rc_t nuc_state_lock(const nuc_sys_t *sys, const char *dir, int *fd, long *ho
     }
 
     if (sys->lock(sys, *fd) == 0) {
+        rc = nuc_fs_share(sys, dir, *fd, err);
+
+        if (rc != NUC_OK) {
+            sys->close(sys, *fd);
+            *fd = -1;
+            return rc;
+        }
+
         nuc_state_write_holder(sys, *fd);
         return NUC_OK;
     }

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,6 +20,7 @@
 
 #include "nuc_api.h"
 #include "nuc_keeper.h"
+#include "nuc_notify.h"
 #include "nuc_owner.h"
 #include "nuc_pipeline_process.h"
 #include "nuc_process.h"
@@ -57,6 +59,8 @@ typedef struct {
     char *file; /* of the configuration; the argument lies where the title goes */
     nuc_worker_conf_t *conf;
     nuc_child_t *children; /* the keeper first */
+    nuc_notify_t notify;
+    uint64_t sign_of_life; /* µs, when the next is due */
     sigset_t signals;
     int lock_fd;
     int stopping;
@@ -155,6 +159,41 @@ static void nuc_supervisor_publish(const nuc_supervisor_t *s)
     nuc_buf_free(&text);
 }
 
+/* The service manager. */
+
+static void nuc_supervisor_say(nuc_supervisor_t *s, const char *lines)
+{
+    nuc_err_t err;
+
+    if (nuc_notify_send(&s->notify, lines, &err) != NUC_OK) {
+        nuc_worker_log_error(NUC_LEVEL_WARN, "the service manager is not told", &err);
+    }
+}
+
+static void nuc_supervisor_say_reloading(nuc_supervisor_t *s)
+{
+    char lines[64];
+
+    snprintf(lines, sizeof(lines), "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long) nuc_time_monotonic());
+    nuc_supervisor_say(s, lines);
+}
+
+/* Returns when the next sign of life is due. */
+static uint64_t nuc_supervisor_live(nuc_supervisor_t *s, uint64_t now)
+{
+    if (s->notify.watchdog == 0) {
+        return NUC_NEVER;
+    }
+
+    if (now >= s->sign_of_life) {
+        nuc_supervisor_say(s, "WATCHDOG=1");
+        s->sign_of_life = now + s->notify.watchdog;
+    }
+
+    return s->sign_of_life;
+}
+
 /* Children. */
 
 /* The process of the API: it reads what the others count. */
@@ -193,6 +232,10 @@ static void nuc_supervisor_child(const nuc_supervisor_t *s, const nuc_child_t *c
 
     /* else the state would stay locked for as long as an orphan drains */
     close(s->lock_fd);
+
+    if (s->notify.fd != -1) {
+        close(s->notify.fd);
+    }
 
     if (nuc_process_begin(&process, child->entry.name, parent, &err) != NUC_OK) {
         nuc_worker_log_error(NUC_LEVEL_ERROR, "process cannot start", &err);
@@ -614,6 +657,7 @@ static void nuc_supervisor_stop(nuc_supervisor_t *s, int signo, uint64_t now)
                    NUC_FIELD_NUMBER("signal", signo));
 
     s->stopping = 1;
+    nuc_supervisor_say(s, "STOPPING=1");
 
     for (child = s->children; child != NULL; child = child->next) {
         nuc_supervisor_tell(child, NUC_CHILD_LEAVES, now);
@@ -632,7 +676,9 @@ static void nuc_supervisor_take(nuc_supervisor_t *s, int signo, uint64_t now)
 
     case SIGHUP:
         if (!s->stopping) {
+            nuc_supervisor_say_reloading(s);
             nuc_supervisor_reload(s, now);
+            nuc_supervisor_say(s, "READY=1");
         }
 
         return;
@@ -727,10 +773,15 @@ static void nuc_supervisor_wait(nuc_supervisor_t *s, uint64_t next)
 
 static void nuc_supervisor_loop(nuc_supervisor_t *s)
 {
-    uint64_t next;
+    uint64_t next, due;
 
     while (s->children != NULL) {
         next = nuc_supervisor_tend(s, nuc_time_monotonic());
+        due = nuc_supervisor_live(s, nuc_time_monotonic());
+
+        if (due < next) {
+            next = due;
+        }
 
         if (s->changed) {
             s->changed = 0;
@@ -847,6 +898,10 @@ static nuc_rc_t nuc_supervisor_begin(nuc_supervisor_t *s, nuc_err_t *err)
     }
 
     if (rc == NUC_OK) {
+        rc = nuc_notify_open(&s->notify, err);
+    }
+
+    if (rc == NUC_OK) {
         rc = nuc_storage_check(&nuc_sys_posix, s->conf, nuc_supervisor_warn_of_storage,
                                NULL, err);
     }
@@ -900,10 +955,12 @@ int nuc_supervisor_run(const char *file, nuc_worker_conf_t *conf)
                    NUC_FIELD_TEXT("state", conf->state),
                    NUC_FIELD_TEXT("queue", conf->queue));
 
+    nuc_supervisor_say(&s, "READY=1");
     nuc_supervisor_loop(&s);
 
     nuc_roster_remove(&nuc_sys_posix, conf->state);
     nuc_worker_log(NUC_LEVEL_NOTICE, "worker stopped");
+    nuc_notify_close(&s.notify);
     close(s.lock_fd);
     free(s.file);
 

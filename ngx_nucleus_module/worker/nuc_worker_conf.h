@@ -11,10 +11,9 @@
 #include "nuc_sink.h"
 #include "nuc_worker_log.h"
 
-#define NUC_WORKER_VERSION       "0.1.0"
 #define NUC_WORKER_CONF_DEFAULT  "/etc/nucleus/worker.conf"
-#define NUC_WORKER_STATE_DEFAULT "/var/lib/nucleus"
 #define NUC_WORKER_API_DEFAULT   "/run/nucleus/worker.sock"
+#define NUC_WORKER_STATE_DEFAULT "/var/lib/nucleus/state"
 
 /* Exact names, and prefixes of names: those end with "*", which stands alone for all. */
 typedef struct {

@@ -20,6 +20,7 @@
 #include "nuc_storage.h"
 #include "nuc_supervisor.h"
 #include "nuc_verify.h"
+#include "nuc_version.h"
 #include "nuc_worker_conf.h"
 
 typedef enum {
@@ -512,7 +513,7 @@ static int nuc_parse(int argc, char **argv, nuc_command_line_t *line)
             line->argument = optarg;
             break;
         case 'V':
-            printf("nucleus-worker " NUC_WORKER_VERSION "\n");
+            printf("nucleus-worker " NUC_VERSION "\n");
             return 1;
         case NUC_OPTION_HELP:
             fputs(nuc_usage, stdout);

@@ -297,6 +297,14 @@ static int memfs_ftruncate(const nuc_sys_t *sys, int fd, off_t len)
     return memfs_resize(memfs_node(fs, fd), (size_t) len);
 }
 
+static int memfs_fchmod(const nuc_sys_t *sys, int fd, mode_t mode)
+{
+    (void) mode;
+    (void) memfs_node((memfs_t *) sys, fd);
+
+    return 0;
+}
+
 static int memfs_fallocate(const nuc_sys_t *sys, int fd, int mode, off_t offset,
                            off_t len)
 {
@@ -582,6 +590,7 @@ memfs_t *memfs_create(void)
         .fsync = memfs_sync,
         .write_out = memfs_write_out,
         .ftruncate = memfs_ftruncate,
+        .fchmod = memfs_fchmod,
         .fallocate = memfs_fallocate,
         .fstat = memfs_fstat,
         .stat = memfs_stat,

@@ -479,6 +479,21 @@ static int sim_fallocate(const nuc_sys_t *sys, int fd, int mode, off_t offset, o
     return rc;
 }
 
+static int sim_fchmod(const nuc_sys_t *sys, int fd, mode_t mode)
+{
+    int rc;
+    sim_t *sim = (sim_t *) sys;
+
+    if (sim_begin(sim)) {
+        return -1;
+    }
+
+    rc = fchmod(fd, mode);
+    sim_end(sim);
+
+    return rc;
+}
+
 static int sim_fstat(const nuc_sys_t *sys, int fd, struct stat *st)
 {
     int rc;
@@ -783,6 +798,7 @@ sim_t *sim_create(const char *dir)
         .fsync = sim_sync,
         .write_out = sim_write_out,
         .ftruncate = sim_ftruncate,
+        .fchmod = sim_fchmod,
         .fallocate = sim_fallocate,
         .fstat = sim_fstat,
         .stat = sim_stat,

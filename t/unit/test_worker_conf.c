@@ -56,7 +56,7 @@ static void test_defaults(void)
         return;
     }
 
-    is_str(conf.state, "/var/lib/nucleus", "state");
+    is_str(conf.state, "/var/lib/nucleus/state", "state");
     is_str(conf.queue, "q", "queue");
     is_str(conf.api, "/run/nucleus/worker.sock", "api");
     is_int(conf.npipelines, 1, "pipelines");

@@ -160,6 +160,7 @@ END
 #     workers                  nginx processes (1)
 #     queue, state, store      directories (below the temporary one)
 #     user                     that nginx's processes run as, when the test runs as root ("root")
+#     worker_user              that the worker runs as, likewise
 #     keys                     a registry, and keys are asked for; $t->registry is a Nucleus::Registry
 #     limits                   where keys are asked for, instead of "nucleus_limit off;"
 #     upgradable               nginx obeys USR2 (see upgrade)
@@ -640,7 +641,15 @@ sub wait_ready {
 sub worker_command {
     my ($self, @more) = @_;
 
-    return [ worker_binary(), '-c', "$self->{dir}/worker.conf", @more ];
+    return [ $self->as_worker_user, worker_binary(), '-c', "$self->{dir}/worker.conf", @more ];
+}
+
+sub as_worker_user {
+    my ($self) = @_;
+
+    my $user = $self->is_root && $self->{opt}{worker_user} or return;
+
+    return ('setpriv', "--reuid=$user", '--regid=' . (getpwnam $user)[3], '--init-groups');
 }
 
 sub start_worker {
