@@ -9,7 +9,6 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
-use File::Path ();
 use Test::More;
 
 use Nucleus::Docs;
@@ -33,49 +32,7 @@ sub machine {
     return $t;
 }
 
-# The commands of the manual, on a machine of ours.  "before": code that is called before one that matches.
-sub follow {
-    my ($t, $name, $backup, %before) = @_;
-
-    my ($dir, $bin) = ($t->dir, $t->dir . '/bin');
-    File::Path::make_path($bin);
-    symlink Nucleus::Test::worker_binary(), "$bin/nucleus-worker";
-    symlink Nucleus::Test::ctl_binary(), "$bin/nucleusctl";
-
-    for my $command (Nucleus::Docs::commands(Nucleus::Docs::marked('docs/operations.md', $name))) {
-        for my $pattern (keys %before) {
-            $before{$pattern}->() if $command =~ /$pattern/;
-        }
-
-        if ($command =~ /^systemctl (stop|start) (.+)$/) {
-            my ($verb, @services) = ($1, map { s/^nucleus-//r } split ' ', $2);
-
-            for my $service (@services) {
-                if ($verb eq 'stop') {
-                    is($t->stop($service), 0, "$name: $command");
-                } else {
-                    ok($t->can("start_$service")->($t), "$name: $command, $service");
-                }
-            }
-
-            next;
-        }
-
-        $command =~ s{/etc/nucleus/worker\.conf}{$dir/worker.conf}g;
-        $command =~ s{(?<=[\s'])/var/}{$dir/var/}g;
-        $command =~ s{(?<=[\s'])/backup/}{$backup/}g;
-        $command =~ s{runuser -u www-data -- }{};
-
-        my ($status, $out) = $t->run([ 'sh', '-c', $command ], env => { PATH => "$bin:$ENV{PATH}" });
-
-        # a copy of a queue that was written to may end in the middle of something
-        my $ok = $command =~ /--verify/ ? qr/^[01]$/ : qr/^0$/;
-        like($status, $ok, "$name: $command") or diag($out);
-    }
-}
-
 my $t = machine(1);
-my $backup = $t->dir . '/backup';
 my @key = (headers => $t->registry->key->{bearer});
 $t->start;
 
@@ -87,9 +44,10 @@ my $all_along = Nucleus::Ledger->new($t, seed => 2, name => 'along', senders => 
 $_->start for $before, $all_along;
 $t->wait_for('answers', 60, sub { $before->answers > 300 });
 
-follow($t, 'backup', $backup,
-    qr/^systemctl stop/       => sub { $t->wait_for('events are stored', 60, sub { ($t->status // {})->{delivered} }) },
-    qr/^cp.*nucleus\/queue$/ => sub { my $count = $before->answers; $before->wait_answers($count + 50); $before->stop });
+Nucleus::Docs::follow($t, 'docs/operations.md', 'backup', before => {
+    qr/^systemctl stop/ => sub { $t->wait_for('events are stored', 60, sub { ($t->status // {})->{delivered} }) },
+    qr/^cp.*nucleus\/queue/ => sub { my $count = $before->answers; $before->wait_answers($count + 50); $before->stop },
+});
 
 $t->wait_for('answers after the backup', 60, sub { $all_along->answers > 100 });
 $all_along->stop;
@@ -106,7 +64,9 @@ rename $t->dir . '/var', $t->dir . '/gone' or die "rename failed: $!\n";
 # its copy may end in the middle of something
 my $new = machine(0);
 $new->expect_log(qr/"level":"alert".*(?:damage in the queue was passed over|damaged bytes copied to quarantine)/);
-follow($new, 'restore', $backup);
+rename $t->dir . '/backup', $new->dir . '/backup' or die "rename failed: $!\n";
+# a copy of a queue that was written to may end in the middle of something
+Nucleus::Docs::follow($new, 'docs/operations.md', 'restore', status => { qr/--verify/ => qr/^[01]$/ });
 $new->is_receipt($new->post('/events', '{"id":"new"}', @key), 1, 'restored: the key is known, events are taken');
 
 my ($times, $wrong);

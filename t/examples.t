@@ -25,7 +25,7 @@ my $tests = join '', map { Nucleus::Test->read_file($_) } glob "$root/t/*.t";
 my $readme = Nucleus::Test->read_file("$root/conf-examples/README.md");
 
 for my $file (map { s{^\Q$root\E/conf-examples/}{}r } glob "$root/conf-examples/*.conf $root/conf-examples/shippers/*") {
-    ok(index($tests, "'" . basename($file) . "'") >= 0 || index($tests, "conf-examples/$file") >= 0, "$file has a test");
+    ok($tests =~ /(?<![\w-])\Q@{[ basename($file) ]}\E(?![\w-])/, "$file has a test");
     ok(index($readme, "($file)") >= 0, "$file is in conf-examples/README.md");
 }
 

@@ -7,9 +7,13 @@ package Nucleus::Docs;
 #         $block->{run}                                      # of <!-- run: NAME --> before it
 #     }
 #     my @commands = Nucleus::Docs::commands($block);        # one command a line, comments taken off
+#     Nucleus::Docs::follow($t, 'docs/operations.md', 'backup');    # gives them, on a machine of ours
 
 use strict;
 use warnings;
+
+use File::Path ();
+use Test::More ();
 
 use Nucleus::Test;
 
@@ -94,6 +98,69 @@ sub marked {
     die "$file has " . @found . " blocks marked $name\n" if @found != 1;
 
     return $found[0];
+}
+
+# Give the commands of the block with a mark, and test that each ends with 0; returns a list of
+# [ command, output ].  What stands below / is below the directory of the test, which starts and stops
+# services itself, and is its own user.  Options:
+#
+#     before  { regex => code }       code to call before a command that matches
+#     replace [ [ regex, text ], … ]  first of all, in each command
+#     status  { regex => regex }      what the exit status of such a command must be instead of 0
+sub follow {
+    my ($t, $file, $mark, %opt) = @_;
+
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+    my ($dir, $bin) = ($t->dir, $t->dir . '/bin');
+    File::Path::make_path($bin);
+    symlink Nucleus::Test::worker_binary(), "$bin/nucleus-worker";
+    symlink Nucleus::Test::ctl_binary(), "$bin/nucleusctl";
+
+    my @done;
+
+    for my $command (commands(marked($file, $mark))) {
+        for my $pattern (keys %{ $opt{before} // {} }) {
+            $opt{before}{$pattern}->() if $command =~ /$pattern/;
+        }
+
+        if ($command =~ /^systemctl (stop|start) (.+)$/) {
+            service($t, $1, $_, "$mark: $command") for map { s/^nucleus-//r } split ' ', $2;
+            next;
+        }
+
+        my ($ours, $want) = ($command, qr/^0$/);
+        for my $pair (@{ $opt{replace} // [] }) {
+            my ($from, $to) = @$pair;
+            $ours =~ s/$from/$to/g;
+        }
+
+        for my $pattern (keys %{ $opt{status} // {} }) {
+            $want = $opt{status}{$pattern} if $command =~ /$pattern/;
+        }
+
+        $ours =~ s{/etc/nucleus/worker\.conf}{$dir/worker.conf}g;
+        $ours =~ s{/backup/}{$dir/backup/}g;
+        $ours =~ s{(?<=[\s'=])/(?=(?:etc|mnt|srv|var)/)}{$dir/}g;
+        $ours =~ s{runuser -u www-data -- }{}g;
+        $ours =~ s{ --group www-data}{}g;
+
+        my ($status, $out) = $t->run([ 'sh', '-c', "cd '$dir' && $ours" ], env => { PATH => "$bin:$ENV{PATH}" });
+        Test::More::like($status, $want, "$mark: $command") or Test::More::diag("$ours\n$out");
+        push @done, [ $command, $out ];
+    }
+
+    return @done;
+}
+
+sub service {
+    my ($t, $verb, $service, $name) = @_;
+
+    if ($verb eq 'stop') {
+        Test::More::is($t->stop($service), 0, $name);
+    } else {
+        Test::More::ok($t->can("start_$service")->($t), $name);
+    }
 }
 
 1;
