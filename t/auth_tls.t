@@ -38,33 +38,11 @@ $t->write_confs(http => <<"END");
     }
 END
 
-sub openssl {
-    my (@args) = @_;
-
-    my ($status, $out) = $t->run([ 'openssl', @args ]);
-    die "openssl @args failed: $out\n" if $status != 0;
-}
-
-# Three certificates of one authority, one of another.
-sub authority {
-    my ($name) = @_;
-
-    openssl(qw(req -x509 -newkey rsa:2048 -nodes -days 2), '-subj', "/CN=$name",
-        '-keyout', "$dir/$name.key", '-out', "$dir/$name.pem");
-}
-
-sub certificate {
-    my ($name, $ca) = @_;
-
-    openssl(qw(req -newkey rsa:2048 -nodes), '-subj', "/CN=$name", '-keyout', "$dir/$name.key", '-out', "$dir/$name.csr");
-    openssl(qw(x509 -req -days 2 -CAcreateserial), '-in', "$dir/$name.csr", '-CA', "$dir/$ca.pem",
-        '-CAkey', "$dir/$ca.key", '-out', "$dir/$name.pem");
-}
-
+# three certificates of one authority, one of another
 $t->make_certificate;
-authority($_) for qw(ca other);
-certificate($_, 'ca') for qw(agent stranger);
-certificate('impostor', 'other');
+$t->make_authority($_) for qw(ca other);
+$t->make_client_certificate($_, 'ca') for qw(agent stranger);
+$t->make_client_certificate('impostor', 'other');
 
 my $registry = $t->registry;
 my $key = $registry->key(tenant => 'north');

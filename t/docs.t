@@ -13,6 +13,7 @@ use File::Basename qw(basename dirname);
 use File::Path ();
 use Test::More;
 
+use Nucleus::Docs;
 use Nucleus::Test;
 
 my $root = $Nucleus::Test::ROOT;
@@ -66,6 +67,7 @@ for my $name (@commands) {
     my @rows = ($section // '') =~ /^\| (syntax|default|context) \| .+ \|$/mg;
     is("@rows", 'syntax default context', "$name: syntax, default, context");
     like($section // '', qr/^\| syntax \| `$name[ `]/m, "$name: its syntax");
+    like($section // '', qr/^```nginx\n(?:(?!^```).*\n)*?.*\b$name(?: .+)?;.*\n(?:(?!^```).*\n)*?^```$/m, "$name: an example");
 }
 
 my @options = $module =~ /ngx_strncmp\(value->data, "(\w+=)"/g;
@@ -101,6 +103,72 @@ for my $name (sort keys %default) {
     my $place = $name =~ /=$/ ? qr/^\| `\Q$name\E` \| `\Q$documented{$name}\E` \|/m
         : qr/^### $name\n.*?^\| default \| `\Q$documented{$name}\E` \|$/ms;
     like($directives, $place, "$name: its default is documented");
+}
+
+# ---- the worker's directives: sources, docs/worker.md and the manual page agree, with their defaults
+
+my $conf = text_of('ngx_nucleus_module/worker/nuc_worker_conf.c');
+my $conf_h = text_of('ngx_nucleus_module/worker/nuc_worker_conf.h');
+my $file_sink = text_of('ngx_nucleus_module/sink/nuc_sink_file.c');
+my $worker = text_of('docs/worker.md');
+my $manual = text_of('docs/nucleus-worker.conf.5');
+
+# by block: names and defaults in the sources; '' where there is none
+my %worker_default = (
+    state        => $conf_h =~ /NUC_WORKER_STATE_DEFAULT "(.+)"/,
+    error_log    => $conf =~ /log_level/ && 'stderr info',
+    (map { $_ => '*' } qw(tenants streams kinds)),
+    start        => 'earliest',
+    batch_size   => $conf =~ /batch_size = 8 \* 1024 \* 1024;/ ? '8m' : 'unknown',
+    batch_events => $conf =~ /batch_events = (\d+);/,
+    batch_time   => $conf =~ /batch_time = (\d+)000;/ ? "$1s" : 'unknown',
+);
+my %of_sources;
+
+for my $block ([ top => 'nuc_worker_commands' ], [ queue => 'nuc_queue_commands' ], [ pipeline => 'nuc_pipeline_commands' ]) {
+    $of_sources{"$block->[0] $_"} = $worker_default{$_} // '' for table($conf, $block->[1]) =~ /\{"(\w+)",/g;
+}
+
+my $file_options = table($file_sink, 'nuc_sink_file_option_table');
+
+while ($file_options =~ /\{"(\w+)", NUC_SINK_\w+, (?:NULL|"([^"]*)"),/g) {
+    $of_sources{"file $1"} = $2 // '';
+}
+
+cmp_ok(scalar keys %of_sources, '>', 14, 'the directives of the worker are found');
+
+# of worker.md: the tables of its sections; "queue log { path DIR; }" is one row
+my %of_worker;
+
+for my $section ([ top => 'Top level' ], [ pipeline => 'In a pipeline' ], [ file => 'sink file' ]) {
+    my ($text) = $worker =~ /^### $section->[1]\n(.*?)(?=^##)/ms;
+
+    $text //= '';
+
+    while ($text =~ /^\| `(\w+)\b([^`]*)` \| ([^|]*) \|/mg) {
+        my ($name, $rest, $value) = ($1, $2, $3);
+        $of_worker{"$section->[0] $name"} = $value =~ /^`(.*)`$/ ? $1 : '';
+        $of_worker{"queue $1"} = '' if $name eq 'queue' && $rest =~ /\{ (\w+)/;
+    }
+}
+
+my %of_manual;
+
+for my $section ([ top => 'Top level' ], [ queue => 'The block queue log' ], [ pipeline => 'The block pipeline' ], [ file => 'The block sink file' ]) {
+    my ($text) = $manual =~ /^\.Ss $section->[1]\n(.*?)(?=^\.S[hs])/ms;
+
+    for my $item (split /^(?=\.It )/m, $text // '') {
+        my ($name) = $item =~ /^\.It Cm (\w+)/ or next;
+        $of_manual{"$section->[0] $name"} = $item =~ /^Default:\n\.(?:Pa|Li) (.+?)(?: ?\.)?$/m ? $1 : '';
+    }
+}
+
+is_deeply(\%of_worker, \%of_sources, 'docs/worker.md has the directives of the sources, with their defaults');
+is_deeply(\%of_manual, \%of_sources, 'nucleus-worker.conf(5) has the directives of the sources, with their defaults');
+
+for my $page (glob "$root/docs/*.[1-8]") {
+    my ($code, $out) = $t->run([ 'sh', '-c', 'LC_ALL=C.UTF-8 man --warnings -l "$0" > /dev/null', $page ]);
+    ok($code == 0 && $out eq '', basename($page) . ': man has no warnings') or diag($out);
 }
 
 # ---- problem types
@@ -242,11 +310,7 @@ sub anchors {
     return { map { anchor($_) => 1 } $text =~ /^#+ (.+)$/mg };
 }
 
-my @md;
-
-for my $dir ('', qw(docs/ conf-examples/ docker/ t/ tools/ ngx_nucleus_module/), 'ngx_nucleus_module/*/') {
-    push @md, glob "$root/$dir*.md";
-}
+my @md = map { "$root/$_" } Nucleus::Docs::files();
 
 cmp_ok(scalar @md, '>', 4, 'there are .md files');
 
@@ -337,7 +401,147 @@ for my $file (@md) {
     }
 }
 
+# ---- parts of configurations, in what they need around them
+
+# What the level is for that a part belongs to.
+sub wrapped {
+    my ($part) = @_;
+
+    my $http_only = qr/nucleus_(?:queue|registry|zone|max_inflight)|log_format|map|limit_req_zone/;
+    my ($first) = $part =~ /^\s*(?:#.*\n\s*)*(\w+)/;
+    my ($http, $server) = $first eq 'server' || $first =~ /^$http_only$/ ? ($part, '') : ('', $part);
+
+    $http .= "\nnucleus_queue log /var/lib/nucleus/queue;" if $part !~ /nucleus_queue/;
+    $http .= "\nnucleus_registry /var/lib/nucleus/registry.snapshot;" if $part !~ /nucleus_registry/;
+
+    return "load_module x;\nevents {}\nhttp {\n$http\nserver {\nlisten 127.0.0.1:8080;\nserver_name around.it;\n$server\n"
+        . "location = /around-it { nucleus auto; }\n}\n}\n";
+}
+
+my $parts = 0;
+
+for my $name (Nucleus::Docs::files()) {
+    for my $block (Nucleus::Docs::blocks($name)) {
+        my $text = $block->{text};
+        next if $block->{lang} ne 'nginx' && !(!$block->{fenced} && $text =~ /\A\s*nucleus_\w+ [^;]+;\n*\z/);
+        next if $text =~ /\A# complete\n/;
+
+        $parts++;
+        $t->write_confs(nginx => nginx_conf(wrapped($text)));
+        ($status, $out) = $t->nginx_test;
+        ok($status == 0 && $out !~ /\[(?:emerg|warn)\]/, "$name:$block->{line}: this part is accepted") or diag("$text$out");
+    }
+}
+
+cmp_ok($parts, '>', 15, 'there are parts of configurations');
+
 cmp_ok($tried{$_}, '>', 0, "there are whole configurations for $_") for sort keys %tried;
+
+# ---- commands of ours, wherever they stand, are commands that the programs know
+
+# What a program's help says: option => number of its arguments.
+sub options_of {
+    my ($help) = @_;
+
+    my %arguments;
+
+    while ($help =~ /^  (-[\w-]+)(?:, (--[\w-]+))?((?: [A-Z][\w.\/:]*(?:\[:BURST\])?)*)(?:  |\n)/mg) {
+        my @names = grep { defined } $1, $2;
+        my $count = () = $3 =~ /\S+/g;
+        $arguments{$_} = $count for @names;
+    }
+
+    return \%arguments;
+}
+
+my ($worker_help) = ($t->run([ Nucleus::Test::worker_binary(), '--help' ]))[1];
+my $worker_options = options_of($worker_help);
+cmp_ok(scalar keys %$worker_options, '>', 12, 'the options of nucleus-worker');
+
+my ($ctl_help) = ($t->run([ Nucleus::Test::ctl_binary(), '--help' ]))[1];
+my %ctl;
+
+while ($ctl_help =~ /^  ([a-z]+(?: [a-z]+)?)((?: [A-Z]+)*)  /mg) {
+    my ($command, @arguments) = ($1, split ' ', $2);
+    my ($help) = ($t->run([ Nucleus::Test::ctl_binary(), split(/ /, $command), '--help' ]))[1];
+    $ctl{$command} = { positional => scalar @arguments, options => options_of($help) };
+}
+
+cmp_ok(scalar keys %ctl, '>', 18, 'the commands of nucleusctl');
+
+# What is wrong with a command line?  In running text the end may be left out.
+sub wrong_with {
+    my ($line, $in_text) = @_;
+
+    my ($program, @words) = ($line =~ tr/[]//dr) =~ /("[^"]*"|'[^']*'|\S+)/g;
+    my ($options, $positional) = ($worker_options, 0);
+
+    if ($program eq 'nucleusctl') {
+        return if !@words || $in_text && $words[0] =~ /^--/;
+
+        # what stands before the command
+        while (@words && $words[0] =~ /^--/) {
+            my $option = shift @words;
+            shift @words if $option eq '--registry';
+            return if $option =~ /^--(?:help|version)$/;
+        }
+
+        my $name = join ' ', @words[0, 1 < @words ? 1 : 0];
+        $name = $words[0] // '' if !$ctl{$name};
+        my $command = $ctl{$name} or return "nucleusctl has no command \"$name\"";
+        splice @words, 0, scalar(split / /, $name);
+        ($options, $positional) = @$command{qw(options positional)};
+    }
+
+    my $given = 0;
+
+    while (@words) {
+        my $word = shift @words;
+
+        if ($word =~ /^(-[\w-]+)(=?)/) {
+            my $count = $options->{$1} // return "$program has no option $1 here";
+            $count-- if $2;
+            return "$1 has no value" if @words < $count && !$in_text;
+            splice @words, 0, $count < @words ? $count : scalar @words;
+
+        } else {
+            $given++;
+        }
+    }
+
+    return if $given == $positional || $in_text && $given < $positional;
+
+    return "$given arguments instead of $positional";
+}
+
+# the test would see a mistake
+is(wrong_with('nucleus-worker --verify /x --jsn'), 'nucleus-worker has no option --jsn here', 'a mistyped option is seen');
+is(wrong_with('nucleus-worker --find'), '--find has no value', 'so is a value that is missing');
+is(wrong_with('nucleusctl key destroy x'), 'nucleusctl has no command "key"', 'so is a command that is not there');
+is(wrong_with('nucleusctl key show'), '0 arguments instead of 1', 'so is an argument that is missing');
+
+my $lines = 0;
+my $ours = qr/(?:[\w.\/]*\/)?(nucleusctl|nucleus-worker)\b/;
+
+for my $name (Nucleus::Docs::files()) {
+    my @found;
+
+    for my $block (grep { $_->{lang} =~ /^(?:sh|ini|)$/ } Nucleus::Docs::blocks($name)) {
+        for my $command (Nucleus::Docs::commands($block)) {
+            # as the command, behind runuser, sudo and the like, or in a unit
+            push @found, [ "$1$2", 0 ] while $command =~ /(?:^|&& |\| |-- |sudo |=)\s*$ours((?: (?![|&>])\S+)*)/g;
+        }
+    }
+
+    my $text = Nucleus::Test->read_file("$root/$name") =~ s/^```.*?^```//msgr;
+    push @found, [ "$1$2", 1 ] while $text =~ /`$ours( [^`|&;]+)`/g;
+
+    my @wrong = map { my $wrong = wrong_with(@$_); $wrong ? "$_->[0]: $wrong" : () } @found;
+    ok(!@wrong, "$name: its " . @found . ' commands of ours are valid') or diag(join "\n", @wrong);
+    $lines += @found;
+}
+
+cmp_ok($lines, '>', 60, 'there are commands of ours');
 
 $t->finish;
 done_testing;

@@ -283,17 +283,38 @@ sub read_file {
     return scalar(<$fh>) // '';
 }
 
+sub openssl {
+    my ($self, @args) = @_;
+
+    my ($status, $out) = $self->run([ 'openssl', @args ]);
+    die "openssl @args failed: $out\n" if $status != 0;
+}
+
 # For TLS: cert.pem and key.pem in the directory, of 127.0.0.1 and localhost.
 sub make_certificate {
     my ($self) = @_;
 
-    my ($status, $out) = $self->run([
-        qw(openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost),
+    $self->openssl(qw(req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost),
         '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost',
-        '-keyout', "$self->{dir}/key.pem", '-out', "$self->{dir}/cert.pem"
-    ]);
-    die "openssl failed: $out\n" if $status != 0;
+        '-keyout', "$self->{dir}/key.pem", '-out', "$self->{dir}/cert.pem");
     chmod 0644, "$self->{dir}/key.pem";
+}
+
+# NAME.pem and NAME.key in the directory: an authority, or a client's certificate of one.
+sub make_authority {
+    my ($self, $name) = @_;
+
+    $self->openssl(qw(req -x509 -newkey rsa:2048 -nodes -days 2), '-subj', "/CN=$name",
+        '-keyout', "$self->{dir}/$name.key", '-out', "$self->{dir}/$name.pem");
+}
+
+sub make_client_certificate {
+    my ($self, $name, $ca) = @_;
+
+    my $dir = $self->{dir};
+    $self->openssl(qw(req -newkey rsa:2048 -nodes), '-subj', "/CN=$name", '-keyout', "$dir/$name.key", '-out', "$dir/$name.csr");
+    $self->openssl(qw(x509 -req -days 2 -CAcreateserial), '-in', "$dir/$name.csr", '-CA', "$dir/$ca.pem",
+        '-CAkey', "$dir/$ca.key", '-out', "$dir/$name.pem");
 }
 
 # A source file as a library to preload; its path.
