@@ -27,7 +27,7 @@ sub new {
     my $self = bless { t => $t, port => {} }, $class;
     my $dir = $t->dir;
 
-    $t->write_file("$_/.keep", '') for qw(etc/ssl/private etc/nucleus etc/nginx var/lib/nucleus srv run log tmp);
+    $t->write_file("$_/.keep", '') for qw(etc/ssl/private etc/nucleus etc/nginx var/lib/nucleus srv run/nucleus log tmp);
     $t->write_file('etc/nginx/mime.types', "types { text/html html; text/css css; }\n");
     $t->make_certificate;
     rename "$dir/cert.pem", "$dir/etc/ssl/events.pem" or die "rename failed: $!\n";
