@@ -116,7 +116,7 @@ my $manual = text_of('docs/nucleus-worker.conf.5');
 # by block: names and defaults in the sources; '' where there is none
 my %worker_default = (
     state        => $conf_h =~ /NUC_WORKER_STATE_DEFAULT "(.+)"/,
-    api          => $conf_h =~ /NUC_WORKER_API_DEFAULT "(.+)"/ ? "unix:$1" : 'unknown',
+    api          => $conf_h =~ /NUC_WORKER_API_DEFAULT +"(.+)"/ ? "unix:$1" : 'unknown',
     error_log    => $conf =~ /log_level/ && 'stderr info',
     (map { $_ => '*' } qw(tenants streams kinds)),
     start        => 'earliest',
