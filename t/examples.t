@@ -140,6 +140,10 @@ sub tls_keys {
     $t->start_worker or BAIL_OUT('tls-keys: the worker does not start');
 
     my ($url, $admin) = map { $_->[0] . '://localhost:' . $x->port($_->[1]) } [ https => 443 ], [ http => 8081 ];
+
+    like($x->curl("$admin/metrics")->body, qr/^nucleus_build_info\{/m, 'TLS and keys: metrics of nginx');
+    $x->{t}->wait_for('TLS and keys: metrics of the worker', 20,
+        sub { $x->curl("$admin/worker/metrics")->body =~ /^nucleus_pipeline_up\{pipeline="store"\} 1$/m });
     my @gateway = Nucleus::Example::with_key($gateway);
 
     my $number = 0;
