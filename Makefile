@@ -93,7 +93,7 @@ $(B)/libnucleus.a: $(LIB_OBJS)
 worker: $(B)/nucleus-worker
 $(B)/nucleus-worker: $(B)/obj/worker/nuc_worker_main.o $(B)/libnucleus.a
 	$(call say,link,$@)
-	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS)
+	$(Q)$(CC) $(SAN) $(LDFLAGS) -o $@ $^ $(NUC_LIBS) -lmicrohttpd
 
 .PHONY: ctl
 ctl: $(B)/nucleusctl

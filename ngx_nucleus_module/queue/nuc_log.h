@@ -53,6 +53,8 @@ typedef struct {
     uint64_t
         segment;     /* first sequence of its segment, the segment's name; 0: not begun */
     uint64_t offset; /* in that segment */
+    uint64_t skipped; /* of the sequences before "sequence", those that were no records to
+                         read: before the reading began, or given up by the writer */
 } nuc_log_position_t;
 
 /* Where reading begins in a writer that has no position set. */
@@ -99,6 +101,22 @@ nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err);
  * call. */
 size_t nuc_log_reader_positions(nuc_log_reader_t *reader,
                                 const nuc_log_position_t **positions);
+
+/* The position of the writer that next last gave something of, or passed over; NULL: of
+ * none since a refresh. */
+const nuc_log_position_t *nuc_log_reader_last(const nuc_log_reader_t *reader);
+
+/* The sequence after the writer's last durable record, as its head says; 0: that is not
+ * known.  After a power cut it may be old. */
+uint64_t nuc_log_reader_durable(const nuc_log_reader_t *reader, const nuc_uuid_t *writer);
+
+/*
+ * When the oldest of the records was received that come next, of each writer one: µs
+ * since 1970, 0 when there are none.  It reads them, so the reader is good for nothing
+ * more.
+ */
+nuc_rc_t nuc_log_reader_oldest(nuc_log_reader_t *reader, uint64_t *received,
+                               nuc_err_t *err);
 
 typedef struct {
     uint64_t records; /* durable and not read yet */

@@ -46,8 +46,9 @@ struct nuc_log_reader_s {
     nuc_log_source_t **sources;
     size_t nsources;
     size_t capacity;
-    size_t turn;    /* whose turn it is */
-    unsigned taken; /* in this turn */
+    size_t turn;                  /* whose turn it is */
+    unsigned taken;               /* in this turn */
+    const nuc_log_source_t *last; /* what next gave something of; NULL: it may be gone */
 
     nuc_writer_list_t listed;
     nuc_segment_list_t segments;
@@ -242,6 +243,7 @@ static nuc_rc_t nuc_source_begin(nuc_log_reader_t *reader, nuc_log_source_t *sou
     }
 
     source->position.sequence = begin > 0 ? begin : 1;
+    source->position.skipped = source->position.sequence - 1;
     source->begun = 1;
 
     return NUC_OK;
@@ -309,6 +311,7 @@ nuc_rc_t nuc_log_reader_refresh(nuc_log_reader_t *reader, nuc_err_t *err)
 
     nuc_reader_drop_gone(reader);
     reader->refreshed = 1;
+    reader->last = NULL;
 
     return NUC_OK;
 }
@@ -339,6 +342,7 @@ nuc_rc_t nuc_log_reader_next(nuc_log_reader_t *reader, nuc_record_t *record,
         rc = nuc_source_next(reader, reader->sources[reader->turn], record, lost, err);
 
         if (rc != NUC_AGAIN) {
+            reader->last = reader->sources[reader->turn];
             reader->taken++;
             return rc;
         }
@@ -593,6 +597,7 @@ static nuc_rc_t nuc_source_enter(nuc_log_reader_t *reader, nuc_log_source_t *sou
 
     if (first > position->sequence) {
         *lost = end > position->sequence ? end - position->sequence : 0;
+        position->skipped += first - position->sequence - *lost;
         position->sequence = first;
     }
 
@@ -713,6 +718,51 @@ size_t nuc_log_reader_positions(nuc_log_reader_t *reader,
     *positions = grown;
 
     return reader->nsources;
+}
+
+const nuc_log_position_t *nuc_log_reader_last(const nuc_log_reader_t *reader)
+{
+    return reader->last != NULL ? &reader->last->position : NULL;
+}
+
+uint64_t nuc_log_reader_durable(const nuc_log_reader_t *reader, const nuc_uuid_t *writer)
+{
+    size_t i;
+
+    for (i = 0; i < reader->nsources; i++) {
+        if (nuc_uuid_cmp(&reader->sources[i]->position.writer, writer) == 0) {
+            return nuc_source_published(reader->sources[i]);
+        }
+    }
+
+    return 0;
+}
+
+nuc_rc_t nuc_log_reader_oldest(nuc_log_reader_t *reader, uint64_t *received,
+                               nuc_err_t *err)
+{
+    size_t i;
+    uint64_t lost;
+    nuc_rc_t rc;
+    nuc_record_t record;
+
+    *received = 0;
+
+    rc = nuc_log_reader_refresh(reader, err);
+
+    for (i = 0; rc == NUC_OK && i < reader->nsources; i++) {
+        do {
+            rc = nuc_source_next(reader, reader->sources[i], &record, &lost, err);
+        } while (rc == NUC_CORRUPT);
+
+        if (rc == NUC_OK && (*received == 0 || record.received < *received)) {
+            *received = record.received;
+        }
+
+        rc = rc == NUC_AGAIN ? NUC_OK : rc;
+    }
+
+    return rc;
 }
 
 /* Bytes from the position to the end of what the writer's files hold. */

@@ -7,7 +7,7 @@
 #include "nuc_fs.h"
 
 #define NUC_COMMIT_MAGIC   "nucleus-commit "
-#define NUC_COMMIT_VERSION 1
+#define NUC_COMMIT_VERSION 2
 #define NUC_COMMIT_MAX     (64 * 1024 * 1024)
 #define NUC_COMMIT_CRC_LEN 16 /* "crc32c 0a1b2c3d\n" */
 
@@ -27,6 +27,7 @@ void nuc_commit_init(nuc_commit_t *commit)
 void nuc_commit_free(nuc_commit_t *commit)
 {
     free(commit->positions);
+    free(commit->books);
     nuc_buf_free(&commit->sink_state);
     nuc_commit_init(commit);
 }
@@ -36,11 +37,136 @@ int nuc_counts_balance(const nuc_counts_t *counts)
     return counts->read == counts->delivered + counts->filtered + counts->corrupt;
 }
 
+/* Positions and books. */
+
+/* Room for "n" of both; what is there stays. */
+static nuc_rc_t nuc_commit_grow(nuc_commit_t *commit, size_t n, nuc_err_t *err)
+{
+    nuc_book_t *books;
+    nuc_log_position_t *positions;
+
+    positions = realloc(commit->positions, (n + 1) * sizeof(*positions));
+    if (positions != NULL) {
+        commit->positions = positions;
+    }
+
+    books = realloc(commit->books, (n + 1) * sizeof(*books));
+    if (books != NULL) {
+        commit->books = books;
+    }
+
+    if (positions == NULL || books == NULL) {
+        return nuc_err_set(err, NUC_NOMEM, "no memory for %zu positions", n);
+    }
+
+    return NUC_OK;
+}
+
+/* npositions: it is not there. */
+static size_t nuc_commit_find(const nuc_commit_t *commit, const nuc_uuid_t *writer)
+{
+    size_t i;
+
+    for (i = 0; i < commit->npositions; i++) {
+        if (nuc_uuid_cmp(&commit->positions[i].writer, writer) == 0) {
+            break;
+        }
+    }
+
+    return i;
+}
+
+nuc_rc_t nuc_commit_set_position(nuc_commit_t *commit, const nuc_log_position_t *position,
+                                 size_t *index, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+
+    if (*index >= commit->npositions ||
+        nuc_uuid_cmp(&commit->positions[*index].writer, &position->writer) != 0) {
+        *index = nuc_commit_find(commit, &position->writer);
+    }
+
+    if (*index == commit->npositions) {
+        rc = nuc_commit_grow(commit, commit->npositions + 1, err);
+        if (rc != NUC_OK) {
+            return rc;
+        }
+
+        commit->books[commit->npositions++] = (nuc_book_t){0, 0, 0};
+    }
+
+    commit->positions[*index] = *position;
+
+    return NUC_OK;
+}
+
+/* Sequences before the next one. */
+static uint64_t nuc_commit_passed(const nuc_log_position_t *position)
+{
+    return position->sequence > 0 ? position->sequence - 1 : 0;
+}
+
+nuc_rc_t nuc_commit_skip_to(nuc_commit_t *commit, const nuc_log_position_t *position,
+                            nuc_err_t *err)
+{
+    size_t i;
+    uint64_t counted;
+    nuc_rc_t rc;
+    nuc_log_position_t old = {.sequence = 0};
+
+    i = nuc_commit_find(commit, &position->writer);
+
+    if (i < commit->npositions) {
+        old = commit->positions[i];
+    }
+
+    rc = nuc_commit_set_position(commit, position, &i, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    counted = nuc_commit_passed(&old) - old.skipped;
+    commit->positions[i].skipped = nuc_commit_passed(position) - counted;
+
+    return NUC_OK;
+}
+
+/* Its writer's directory is gone; the last one takes its place. */
+static void nuc_commit_retire(nuc_commit_t *commit, size_t i)
+{
+    const nuc_book_t *book = &commit->books[i];
+    nuc_retired_t *retired = &commit->retired;
+
+    retired->sequences += nuc_commit_passed(&commit->positions[i]);
+    retired->skipped += commit->positions[i].skipped;
+    retired->book.delivered += book->delivered;
+    retired->book.filtered += book->filtered;
+    retired->book.corrupt += book->corrupt;
+
+    commit->npositions--;
+    commit->positions[i] = commit->positions[commit->npositions];
+    commit->books[i] = commit->books[commit->npositions];
+}
+
+static int nuc_commit_is_among(const nuc_uuid_t *writer,
+                               const nuc_log_position_t *positions, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        if (nuc_uuid_cmp(&positions[i].writer, writer) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
 nuc_rc_t nuc_commit_take_positions(nuc_commit_t *commit, nuc_log_reader_t *reader,
                                    nuc_err_t *err)
 {
-    size_t n;
-    nuc_log_position_t *copy;
+    size_t i, n, at;
+    nuc_rc_t rc;
     const nuc_log_position_t *positions;
 
     n = nuc_log_reader_positions(reader, &positions);
@@ -48,17 +174,95 @@ nuc_rc_t nuc_commit_take_positions(nuc_commit_t *commit, nuc_log_reader_t *reade
         return nuc_err_set(err, NUC_NOMEM, "no memory for the reader's positions");
     }
 
-    copy = realloc(commit->positions, (n + 1) * sizeof(*copy));
-    if (copy == NULL) {
-        return nuc_err_set(err, NUC_NOMEM, "no memory for %zu positions", n);
+    rc = nuc_commit_grow(commit, commit->npositions + n, err);
+    if (rc != NUC_OK) {
+        return rc;
     }
 
-    memcpy(copy, positions, n * sizeof(*copy));
+    for (i = 0; i < commit->npositions; /* void */) {
+        if (nuc_commit_is_among(&commit->positions[i].writer, positions, n)) {
+            i++;
+        } else {
+            nuc_commit_retire(commit, i);
+        }
+    }
 
-    commit->positions = copy;
-    commit->npositions = n;
+    for (i = 0; rc == NUC_OK && i < n; i++) {
+        at = i;
+        rc = nuc_commit_set_position(commit, &positions[i], &at, err);
+    }
+
+    return rc;
+}
+
+nuc_rc_t nuc_commit_take_books(nuc_commit_t *commit, const nuc_commit_t *from,
+                               nuc_err_t *err)
+{
+    size_t i;
+    nuc_rc_t rc;
+
+    rc = nuc_commit_grow(commit, from->npositions, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    commit->npositions = from->npositions;
+
+    for (i = 0; i < from->npositions; i++) {
+        commit->positions[i] = from->positions[i];
+        commit->books[i] = from->books[i];
+    }
+
+    commit->counts = from->counts;
+    commit->retired = from->retired;
 
     return NUC_OK;
+}
+
+int64_t nuc_commit_unbalanced(const nuc_commit_t *commit, size_t index)
+{
+    uint64_t passed, skipped;
+    const nuc_book_t *book;
+
+    if (index < commit->npositions) {
+        passed = nuc_commit_passed(&commit->positions[index]);
+        skipped = commit->positions[index].skipped;
+        book = &commit->books[index];
+    } else {
+        passed = commit->retired.sequences;
+        skipped = commit->retired.skipped;
+        book = &commit->retired.book;
+    }
+
+    return (int64_t) (passed - skipped - book->delivered - book->filtered -
+                      book->corrupt);
+}
+
+/* Do the books of the writers make up those of the pipeline? */
+static int nuc_commit_sums(const nuc_commit_t *commit)
+{
+    size_t i;
+    nuc_book_t sum = commit->retired.book;
+
+    for (i = 0; i < commit->npositions; i++) {
+        sum.delivered += commit->books[i].delivered;
+        sum.filtered += commit->books[i].filtered;
+        sum.corrupt += commit->books[i].corrupt;
+    }
+
+    return nuc_counts_balance(&commit->counts) &&
+           sum.delivered == commit->counts.delivered &&
+           sum.filtered == commit->counts.filtered &&
+           sum.corrupt == commit->counts.corrupt;
+}
+
+/* The text. */
+
+static void nuc_commit_encode_book(const nuc_book_t *book, nuc_buf_t *out)
+{
+    nuc_buf_printf(out,
+                   " delivered %" PRIu64 " filtered %" PRIu64 " corrupt %" PRIu64 "\n",
+                   book->delivered, book->filtered, book->corrupt);
 }
 
 void nuc_commit_encode(const nuc_commit_t *commit, nuc_buf_t *out)
@@ -82,9 +286,14 @@ void nuc_commit_encode(const nuc_commit_t *commit, nuc_buf_t *out)
         *nuc_uuid_format(&p->writer, writer) = '\0';
         nuc_buf_printf(out,
                        "writer %s segment %" PRIu64 " offset %" PRIu64
-                       " sequence %" PRIu64 "\n",
-                       writer, p->segment, p->offset, p->sequence);
+                       " sequence %" PRIu64 " skipped %" PRIu64,
+                       writer, p->segment, p->offset, p->sequence, p->skipped);
+        nuc_commit_encode_book(&commit->books[i], out);
     }
+
+    nuc_buf_printf(out, "retired sequences %" PRIu64 " skipped %" PRIu64,
+                   commit->retired.sequences, commit->retired.skipped);
+    nuc_commit_encode_book(&commit->retired.book, out);
 
     nuc_buf_printf(out, "sink %zu\n", commit->sink_state.len);
     nuc_buf_append(out, commit->sink_state.data, commit->sink_state.len);
@@ -141,7 +350,26 @@ static int nuc_commit_take_field(nuc_commit_cursor_t *c, const char *name,
            nuc_commit_take_number(c, number) && nuc_commit_take(c, "\n");
 }
 
-static int nuc_commit_take_position(nuc_commit_cursor_t *c, nuc_log_position_t *p)
+/* " NAME NUMBER" */
+static int nuc_commit_take_pair(nuc_commit_cursor_t *c, const char *name,
+                                uint64_t *number)
+{
+    return nuc_commit_take(c, " ") && nuc_commit_take(c, name) &&
+           nuc_commit_take(c, " ") && nuc_commit_take_number(c, number);
+}
+
+/* " skipped 0 delivered 45 filtered 5 corrupt 0" */
+static int nuc_commit_take_book(nuc_commit_cursor_t *c, uint64_t *skipped,
+                                nuc_book_t *book)
+{
+    return nuc_commit_take_pair(c, "skipped", skipped) &&
+           nuc_commit_take_pair(c, "delivered", &book->delivered) &&
+           nuc_commit_take_pair(c, "filtered", &book->filtered) &&
+           nuc_commit_take_pair(c, "corrupt", &book->corrupt);
+}
+
+static int nuc_commit_take_position(nuc_commit_cursor_t *c, uint64_t version,
+                                    nuc_log_position_t *p, nuc_book_t *book)
 {
     nuc_str_t writer;
 
@@ -152,11 +380,20 @@ static int nuc_commit_take_position(nuc_commit_cursor_t *c, nuc_log_position_t *
     writer = (nuc_str_t){(const uint8_t *) c->pos, NUC_UUID_TEXT_LEN};
     c->pos += NUC_UUID_TEXT_LEN;
 
-    return nuc_uuid_parse(writer, &p->writer) == NUC_OK &&
-           nuc_commit_take(c, " segment ") && nuc_commit_take_number(c, &p->segment) &&
-           nuc_commit_take(c, " offset ") && nuc_commit_take_number(c, &p->offset) &&
-           nuc_commit_take(c, " sequence ") && nuc_commit_take_number(c, &p->sequence) &&
-           nuc_commit_take(c, "\n");
+    if (nuc_uuid_parse(writer, &p->writer) != NUC_OK ||
+        !nuc_commit_take_pair(c, "segment", &p->segment) ||
+        !nuc_commit_take_pair(c, "offset", &p->offset) ||
+        !nuc_commit_take_pair(c, "sequence", &p->sequence)) {
+        return 0;
+    }
+
+    if (version == 1) {
+        p->skipped = nuc_commit_passed(p);
+    } else if (!nuc_commit_take_book(c, &p->skipped, book)) {
+        return 0;
+    }
+
+    return nuc_commit_take(c, "\n");
 }
 
 static size_t nuc_commit_count_writers(const nuc_commit_cursor_t *c)
@@ -184,25 +421,53 @@ static nuc_rc_t nuc_commit_damaged(nuc_err_t *err, const char *what)
     return nuc_err_set(err, NUC_CORRUPT, "the commit is damaged: %s", what);
 }
 
-static nuc_rc_t nuc_commit_decode_positions(nuc_commit_cursor_t *c, nuc_commit_t *commit,
-                                            nuc_err_t *err)
+static nuc_rc_t nuc_commit_decode_positions(nuc_commit_cursor_t *c, uint64_t version,
+                                            nuc_commit_t *commit, nuc_err_t *err)
 {
     size_t i, n;
 
     n = nuc_commit_count_writers(c);
 
     commit->positions = calloc(n + 1, sizeof(nuc_log_position_t));
-    if (commit->positions == NULL) {
+    commit->books = calloc(n + 1, sizeof(nuc_book_t));
+
+    if (commit->positions == NULL || commit->books == NULL) {
         return nuc_err_set(err, NUC_NOMEM, "no memory for %zu positions", n);
     }
 
     for (i = 0; i < n; i++) {
-        if (!nuc_commit_take_position(c, &commit->positions[i])) {
+        if (!nuc_commit_take_position(c, version, &commit->positions[i],
+                                      &commit->books[i])) {
             return nuc_commit_damaged(err, "bad line of a writer");
         }
     }
 
     commit->npositions = n;
+
+    return NUC_OK;
+}
+
+static nuc_rc_t nuc_commit_decode_retired(nuc_commit_cursor_t *c, uint64_t version,
+                                          nuc_commit_t *commit, nuc_err_t *err)
+{
+    nuc_retired_t *retired = &commit->retired;
+    const nuc_counts_t *counts = &commit->counts;
+
+    if (version == 1) {
+        *retired = (nuc_retired_t){
+            .sequences = counts->read,
+            .book = {counts->delivered, counts->filtered, counts->corrupt},
+        };
+
+        return NUC_OK;
+    }
+
+    if (!nuc_commit_take(c, "retired") ||
+        !nuc_commit_take_pair(c, "sequences", &retired->sequences) ||
+        !nuc_commit_take_book(c, &retired->skipped, &retired->book) ||
+        !nuc_commit_take(c, "\n")) {
+        return nuc_commit_damaged(err, "bad line of the retired writers");
+    }
 
     return NUC_OK;
 }
@@ -278,9 +543,10 @@ nuc_rc_t nuc_commit_decode(nuc_str_t text, nuc_commit_t *commit, nuc_err_t *err)
         return nuc_commit_damaged(err, "it does not begin as one");
     }
 
-    if (version != NUC_COMMIT_VERSION) {
+    if (version == 0 || version > NUC_COMMIT_VERSION) {
         return nuc_err_set(err, NUC_INVALID,
-                           "the commit has version %" PRIu64 ", this program reads %d",
+                           "the commit has version %" PRIu64
+                           ", this program reads up to %d",
                            version, NUC_COMMIT_VERSION);
     }
 
@@ -301,11 +567,16 @@ nuc_rc_t nuc_commit_decode(nuc_str_t text, nuc_commit_t *commit, nuc_err_t *err)
         return nuc_commit_damaged(err, "bad line of a count");
     }
 
-    if (!nuc_counts_balance(n)) {
-        return nuc_commit_damaged(err, "its counts do not add up");
+    rc = nuc_commit_decode_positions(&c, version, commit, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_commit_decode_retired(&c, version, commit, err);
     }
 
-    rc = nuc_commit_decode_positions(&c, commit, err);
+    if (rc == NUC_OK && !nuc_commit_sums(commit)) {
+        rc = nuc_commit_damaged(err, "its counts do not add up");
+    }
+
     if (rc != NUC_OK) {
         return rc;
     }

@@ -9,8 +9,6 @@
 #include "nuc_worker_log.h"
 
 #define NUC_KEEPER_POLL 500 /* ms */
-#define NUC_KEEPER_REPEAT                                                                \
-    60000000U /* µs after which an error that stays is logged again */
 
 /* The rounds. */
 
@@ -217,9 +215,13 @@ static void nuc_keeper_log(void *ctx, const nuc_log_report_t *report)
         [NUC_LOG_RETIRED] = {NUC_LEVEL_INFO, "directory of a dead writer removed"},
     };
     char writer[NUC_UUID_TEXT_LEN + 1];
+    nuc_meter_t *meter = ctx;
 
-    (void) ctx;
     *nuc_uuid_format(&report->writer, writer) = '\0';
+
+    if (report->event == NUC_LOG_QUARANTINED) {
+        nuc_meter_add(&meter->quarantined, report->bytes);
+    }
 
     nuc_worker_log(said[report->event].level, said[report->event].msg,
                    NUC_FIELD_TEXT("writer", writer),
@@ -229,31 +231,8 @@ static void nuc_keeper_log(void *ctx, const nuc_log_report_t *report)
                    NUC_FIELD_TEXT("path", report->path != NULL ? report->path : ""));
 }
 
-/* An error that stays is said once a minute, not twice a second. */
-typedef struct {
-    nuc_err_t last;
-    uint64_t said; /* µs; 0: nothing is wrong */
-} nuc_keeper_trouble_t;
-
-static void nuc_keeper_say(nuc_keeper_trouble_t *trouble, const char *msg,
-                           const nuc_err_t *err)
-{
-    uint64_t now;
-
-    now = nuc_time_monotonic();
-
-    if (trouble->said != 0 && now - trouble->said < NUC_KEEPER_REPEAT &&
-        strcmp(trouble->last.message, err->message) == 0) {
-        return;
-    }
-
-    trouble->said = now;
-    trouble->last = *err;
-    nuc_worker_log_error(NUC_LEVEL_ERROR, msg, err);
-}
-
 static nuc_rc_t nuc_keeper_open_process(nuc_process_t *process,
-                                        const nuc_worker_conf_t *conf,
+                                        const nuc_worker_conf_t *conf, nuc_meter_t *meter,
                                         nuc_keeper_t *keeper, nuc_err_t *err)
 {
     nuc_rc_t rc;
@@ -270,7 +249,7 @@ static nuc_rc_t nuc_keeper_open_process(nuc_process_t *process,
     }
 
     rc = nuc_keeper_open(keeper, &nuc_sys_posix, conf->state, conf->queue, nuc_keeper_log,
-                         NULL, err);
+                         meter, err);
     if (rc == NUC_BUSY) {
         nuc_err_hint(err,
                      "one worker to a queue: another one's keeper does not know of these "
@@ -281,17 +260,17 @@ static nuc_rc_t nuc_keeper_open_process(nuc_process_t *process,
 }
 
 static nuc_rc_t nuc_keeper_begin(nuc_process_t *process, const nuc_worker_conf_t *conf,
-                                 nuc_keeper_t *keeper)
+                                 nuc_meter_t *meter, nuc_keeper_t *keeper)
 {
     unsigned waited;
     nuc_rc_t rc;
     nuc_err_t err;
-    nuc_keeper_trouble_t trouble;
+    nuc_trouble_t trouble;
 
     trouble.said = 0;
 
     for (waited = 0; /* void */; waited += NUC_KEEPER_POLL) {
-        rc = nuc_keeper_open_process(process, conf, keeper, &err);
+        rc = nuc_keeper_open_process(process, conf, meter, keeper, &err);
 
         if (rc == NUC_OK || rc == NUC_CLOSED) {
             return rc;
@@ -299,7 +278,8 @@ static nuc_rc_t nuc_keeper_begin(nuc_process_t *process, const nuc_worker_conf_t
 
         /* at first it is the keeper of the worker before, which is ending */
         if (rc != NUC_BUSY || waited > NUC_DRAIN_MAX * 1000) {
-            nuc_keeper_say(&trouble, "keeper cannot start", &err);
+            nuc_meter_add(&meter->errors, 1);
+            nuc_worker_log_trouble(&trouble, "keeper cannot start", &err);
         }
 
         if (nuc_process_wait(process, NUC_KEEPER_POLL)) {
@@ -308,13 +288,14 @@ static nuc_rc_t nuc_keeper_begin(nuc_process_t *process, const nuc_worker_conf_t
     }
 }
 
-int nuc_keeper_process(nuc_process_t *process, const nuc_worker_conf_t *conf)
+int nuc_keeper_process(nuc_process_t *process, const nuc_worker_conf_t *conf,
+                       nuc_meter_t *meter)
 {
     nuc_err_t err;
     nuc_keeper_t keeper;
-    nuc_keeper_trouble_t trouble;
+    nuc_trouble_t trouble;
 
-    if (nuc_keeper_begin(process, conf, &keeper) != NUC_OK) {
+    if (nuc_keeper_begin(process, conf, meter, &keeper) != NUC_OK) {
         return 0;
     }
 
@@ -325,8 +306,11 @@ int nuc_keeper_process(nuc_process_t *process, const nuc_worker_conf_t *conf)
     do {
         if (nuc_keeper_round(&keeper, &err) == NUC_OK) {
             trouble.said = 0;
+            nuc_meter_set(&meter->works, 1);
         } else {
-            nuc_keeper_say(&trouble, "keeper's round failed", &err);
+            nuc_meter_set(&meter->works, 0);
+            nuc_meter_add(&meter->errors, 1);
+            nuc_worker_log_trouble(&trouble, "keeper's round failed", &err);
         }
 
     } while (!nuc_process_wait(process, NUC_KEEPER_POLL));

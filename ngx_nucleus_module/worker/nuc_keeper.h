@@ -7,6 +7,7 @@
 #define NUC_KEEPER_H
 
 #include "nuc_log.h"
+#include "nuc_meter.h"
 #include "nuc_process.h"
 #include "nuc_tenant_count.h"
 #include "nuc_worker_conf.h"
@@ -34,6 +35,7 @@ nuc_rc_t nuc_keeper_round(nuc_keeper_t *keeper, nuc_err_t *err);
 
 /* The process: a round every 500 ms until it is told to stop.  Returns the exit status.
  */
-int nuc_keeper_process(nuc_process_t *process, const nuc_worker_conf_t *conf);
+int nuc_keeper_process(nuc_process_t *process, const nuc_worker_conf_t *conf,
+                       nuc_meter_t *meter);
 
 #endif /* NUC_KEEPER_H */

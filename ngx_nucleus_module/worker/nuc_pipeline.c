@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "nuc_state.h"
+#include "nuc_time.h"
 
 #define NUC_PIPELINE_STEP 1024 /* records read in one step */
 
@@ -13,7 +14,8 @@ struct nuc_pipeline_s {
     nuc_log_reader_t *reader;
     nuc_sink_t *sink;
     nuc_commit_t commit;  /* the last; being changed while a batch is written */
-    nuc_counts_t counts;  /* those of the commit and what was read since */
+    nuc_commit_t next;    /* its books and what was read since */
+    size_t source;        /* of the books, to which the last record belongs */
     uint64_t batch_begun; /* µs, when something was first read since the commit */
     uint64_t batch_events;
     int dirty; /* something was read since the commit */
@@ -57,7 +59,10 @@ static nuc_rc_t nuc_pipeline_open_parts(nuc_pipeline_t *p, nuc_err_t *err)
         return rc;
     }
 
-    p->counts = p->commit.counts;
+    rc = nuc_commit_take_books(&p->next, &p->commit, err);
+    if (rc != NUC_OK) {
+        return rc;
+    }
 
     /* a writer that no commit names has come since the registration */
     rc = nuc_log_reader_open(sys, p->options.queue, NUC_LOG_ALL, &p->reader, err);
@@ -88,6 +93,7 @@ nuc_rc_t nuc_pipeline_open(const nuc_pipeline_options_t *options,
 
     p->options = *options;
     nuc_commit_init(&p->commit);
+    nuc_commit_init(&p->next);
 
     rc = nuc_pipeline_open_parts(p, err);
     if (rc != NUC_OK) {
@@ -111,7 +117,13 @@ void nuc_pipeline_close(nuc_pipeline_t *p)
     }
 
     nuc_commit_free(&p->commit);
+    nuc_commit_free(&p->next);
     free(p);
+}
+
+int nuc_pipeline_pending(const nuc_pipeline_t *p)
+{
+    return p->dirty;
 }
 
 nuc_rc_t nuc_pipeline_lag(nuc_pipeline_t *p, nuc_log_lag_t *lag, nuc_err_t *err)
@@ -134,26 +146,61 @@ static void nuc_pipeline_touch(nuc_pipeline_t *p, uint64_t now)
     }
 }
 
+/* The books of the writer that was just read. */
+static nuc_rc_t nuc_pipeline_book(nuc_pipeline_t *p, nuc_book_t **book, nuc_err_t *err)
+{
+    nuc_rc_t rc;
+
+    rc = nuc_commit_set_position(&p->next, nuc_log_reader_last(p->reader), &p->source,
+                                 err);
+    *book = rc == NUC_OK ? &p->next.books[p->source] : NULL;
+
+    return rc;
+}
+
+static nuc_rc_t nuc_pipeline_lost(nuc_pipeline_t *p, uint64_t lost, uint64_t now,
+                                  nuc_err_t *damage)
+{
+    nuc_rc_t rc;
+    nuc_err_t err;
+    nuc_book_t *book;
+
+    rc = nuc_pipeline_book(p, &book, &err);
+    if (rc != NUC_OK) {
+        *damage = err;
+        return rc;
+    }
+
+    nuc_pipeline_touch(p, now);
+    book->corrupt += lost;
+    p->next.counts.read += lost;
+    p->next.counts.corrupt += lost;
+
+    if (p->options.report != NULL) {
+        p->options.report(p->options.ctx, damage, lost);
+    }
+
+    return NUC_OK;
+}
+
 /* The next record, into the sink or past it.  NUC_AGAIN: there is none. */
 static nuc_rc_t nuc_pipeline_read(nuc_pipeline_t *p, uint64_t now, nuc_err_t *err)
 {
     nuc_rc_t rc;
     uint64_t lost;
+    nuc_book_t *book;
     nuc_record_t record;
+    nuc_counts_t *counts = &p->next.counts;
 
     lost = 0;
     rc = nuc_log_reader_next(p->reader, &record, &lost, err);
 
     if (rc == NUC_CORRUPT) {
-        nuc_pipeline_touch(p, now);
-        p->counts.read += lost;
-        p->counts.corrupt += lost;
+        return nuc_pipeline_lost(p, lost, now, err);
+    }
 
-        if (p->options.report != NULL) {
-            p->options.report(p->options.ctx, err, lost);
-        }
-
-        return NUC_OK;
+    if (rc == NUC_OK) {
+        rc = nuc_pipeline_book(p, &book, err);
     }
 
     if (rc != NUC_OK) {
@@ -161,15 +208,17 @@ static nuc_rc_t nuc_pipeline_read(nuc_pipeline_t *p, uint64_t now, nuc_err_t *er
     }
 
     nuc_pipeline_touch(p, now);
-    p->counts.read++;
+    counts->read++;
 
     if (!nuc_pipeline_wants(p->options.conf, &record)) {
-        p->counts.filtered++;
+        book->filtered++;
+        counts->filtered++;
         return NUC_OK;
     }
 
-    p->counts.delivered++;
-    p->counts.delivered_bytes += record.data.len;
+    book->delivered++;
+    counts->delivered++;
+    counts->delivered_bytes += record.data.len;
     p->batch_events++;
 
     return p->sink->ops->add(p->sink, &record, err);
@@ -190,9 +239,9 @@ static nuc_rc_t nuc_pipeline_gather(nuc_pipeline_t *p, uint64_t now, uint64_t mo
     nuc_rc_t rc;
     uint64_t end;
 
-    end = p->counts.read + most;
+    end = p->next.counts.read + most;
 
-    while (p->counts.read < end && !nuc_pipeline_full(p)) {
+    while (p->next.counts.read < end && !nuc_pipeline_full(p)) {
         rc = nuc_pipeline_read(p, now, err);
         if (rc != NUC_OK) {
             return rc;
@@ -236,6 +285,9 @@ static nuc_rc_t nuc_pipeline_write_batch(nuc_pipeline_t *p, nuc_err_t *err)
 static nuc_rc_t nuc_pipeline_flush(nuc_pipeline_t *p, nuc_err_t *err)
 {
     nuc_rc_t rc;
+    uint64_t begun;
+
+    begun = nuc_time_monotonic();
 
     if (p->batch_events > 0) {
         rc = nuc_pipeline_write_batch(p, err);
@@ -244,16 +296,23 @@ static nuc_rc_t nuc_pipeline_flush(nuc_pipeline_t *p, nuc_err_t *err)
         }
     }
 
-    rc = nuc_commit_take_positions(&p->commit, p->reader, err);
+    rc = nuc_commit_take_positions(&p->next, p->reader, err);
+
+    if (rc == NUC_OK) {
+        rc = nuc_commit_take_books(&p->commit, &p->next, err);
+    }
+
     if (rc != NUC_OK) {
         return rc;
     }
 
-    p->commit.counts = p->counts;
-
     rc = nuc_pipeline_commit_now(p, err);
     if (rc != NUC_OK) {
         return rc;
+    }
+
+    if (p->batch_events > 0 && p->options.flushed != NULL) {
+        p->options.flushed(p->options.ctx, nuc_time_monotonic() - begun);
     }
 
     p->dirty = 0;
@@ -274,14 +333,14 @@ static nuc_rc_t nuc_pipeline_try(nuc_pipeline_t *p, uint64_t now, uint64_t most,
     nuc_rc_t rc;
     uint64_t before;
 
-    before = p->counts.read;
+    before = p->next.counts.read;
 
     rc = nuc_pipeline_gather(p, now, most, err);
     if (rc != NUC_OK && rc != NUC_AGAIN) {
         return rc;
     }
 
-    *did = p->counts.read != before;
+    *did = p->next.counts.read != before;
 
     if (!nuc_pipeline_due(p, now) && !(force && p->dirty)) {
         return NUC_OK;
@@ -330,10 +389,10 @@ nuc_rc_t nuc_pipeline_drain(nuc_pipeline_t *p, uint64_t now, nuc_err_t *err)
         return rc;
     }
 
-    end = p->counts.read + lag.records;
+    end = p->next.counts.read + lag.records;
 
     do {
-        left = end > p->counts.read ? end - p->counts.read : 0;
+        left = end > p->next.counts.read ? end - p->next.counts.read : 0;
 
         if (left > NUC_PIPELINE_STEP) {
             left = NUC_PIPELINE_STEP;
@@ -344,7 +403,7 @@ nuc_rc_t nuc_pipeline_drain(nuc_pipeline_t *p, uint64_t now, nuc_err_t *err)
             return rc;
         }
 
-    } while (did && p->counts.read < end);
+    } while (did && p->next.counts.read < end);
 
     return nuc_pipeline_advance(p, now, 0, 1, &did, err);
 }

@@ -25,12 +25,16 @@ typedef struct nuc_pipeline_s nuc_pipeline_t;
 /* Damaged bytes of the queue were passed over, "lost" sequences with them. */
 typedef void (*nuc_pipeline_report_pt)(void *ctx, const nuc_err_t *err, uint64_t lost);
 
+/* A batch was delivered and committed, which took "us". */
+typedef void (*nuc_pipeline_flushed_pt)(void *ctx, uint64_t us);
+
 typedef struct {
     const nuc_sys_t *sys;
     const nuc_pipeline_conf_t *conf;
     const char *state; /* directories; the pipeline is registered in the state */
     const char *queue;
-    nuc_pipeline_report_pt report; /* may be NULL */
+    nuc_pipeline_report_pt report;   /* may be NULL */
+    nuc_pipeline_flushed_pt flushed; /* likewise */
     void *ctx;
 } nuc_pipeline_options_t;
 
@@ -52,6 +56,9 @@ nuc_rc_t nuc_pipeline_drain(nuc_pipeline_t *pipeline, uint64_t now, nuc_err_t *e
 
 /* ms until the batch is due, at most "most". */
 int nuc_pipeline_wait(const nuc_pipeline_t *pipeline, uint64_t now, int most);
+
+/* Has it read what is not committed yet? */
+int nuc_pipeline_pending(const nuc_pipeline_t *pipeline);
 
 /* What the queue holds beyond what was read. */
 nuc_rc_t nuc_pipeline_lag(nuc_pipeline_t *pipeline, nuc_log_lag_t *lag, nuc_err_t *err);

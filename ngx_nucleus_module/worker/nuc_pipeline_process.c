@@ -16,6 +16,7 @@
 typedef struct {
     nuc_process_t *process;
     nuc_pipeline_t *pipeline;
+    nuc_meter_t *meter;
     nuc_progress_t progress;
     char dir[NUC_PATH_MAX]; /* of the pipeline's state */
 } nuc_pipeline_run_t;
@@ -40,6 +41,37 @@ static void nuc_pipeline_log_lost(void *ctx, const nuc_err_t *err, uint64_t lost
 
     nuc_worker_log(NUC_LEVEL_ALERT, "damage in the queue was passed over",
                    NUC_FIELD_TEXT("error", err->message), NUC_FIELD_NUMBER("lost", lost));
+}
+
+static void nuc_pipeline_count_batch(void *ctx, uint64_t us)
+{
+    nuc_meter_delivered(ctx, us, nuc_time_now());
+}
+
+/* A record slipped through, as a fault of this program would let it. */
+static void nuc_pipeline_log_unbalanced(const nuc_commit_t *commit)
+{
+    size_t i;
+    char writer[NUC_UUID_TEXT_LEN + 1];
+    int64_t records;
+
+    for (i = 0; i <= commit->npositions; i++) {
+        records = nuc_commit_unbalanced(commit, i);
+        if (records == 0) {
+            continue;
+        }
+
+        strcpy(writer, "retired");
+        if (i < commit->npositions) {
+            *nuc_uuid_format(&commit->positions[i].writer, writer) = '\0';
+        }
+
+        nuc_worker_log(NUC_LEVEL_ALERT,
+                       records > 0 ? "records were passed that nobody has counted"
+                                   : "records were counted twice",
+                       NUC_FIELD_TEXT("writer", writer),
+                       NUC_FIELD_NUMBER("records", records > 0 ? records : -records));
+    }
 }
 
 /* Progress. */
@@ -143,10 +175,12 @@ static nuc_rc_t nuc_pipeline_run(nuc_pipeline_run_t *run, nuc_err_t *err)
 {
     int did, wait;
     nuc_rc_t rc;
-    uint64_t now;
+    uint64_t now, generation;
 
     now = nuc_time_monotonic();
     nuc_progress_init(&run->progress, now, nuc_pipeline_read_so_far(run));
+
+    generation = nuc_pipeline_commit(run->pipeline)->generation;
 
     for (wait = 0; !nuc_process_wait(run->process, wait); /* void */) {
 
@@ -156,6 +190,12 @@ static nuc_rc_t nuc_pipeline_run(nuc_pipeline_run_t *run, nuc_err_t *err)
         }
 
         now = nuc_time_monotonic();
+
+        /* after an error it has to show that it can */
+        if (nuc_pipeline_commit(run->pipeline)->generation != generation ||
+            (!did && !nuc_pipeline_pending(run->pipeline))) {
+            nuc_meter_set(&run->meter->works, 1);
+        }
 
         if (did) {
             wait = 0;
@@ -208,8 +248,10 @@ static nuc_rc_t nuc_pipeline_once(nuc_process_t *process,
 
     run.process = process;
     run.pipeline = p;
+    run.meter = options->ctx;
 
     nuc_pipeline_log_counts("pipeline started", p);
+    nuc_pipeline_log_unbalanced(nuc_pipeline_commit(p));
     generation = nuc_pipeline_commit(p)->generation;
 
     rc = nuc_pipeline_run(&run, err);
@@ -228,6 +270,7 @@ static int nuc_pipeline_repeat(nuc_process_t *process,
     unsigned pause;
     nuc_rc_t rc;
     nuc_err_t err;
+    nuc_meter_t *meter = options->ctx;
 
     for (pause = 0; /* void */; /* void */) {
 
@@ -239,6 +282,8 @@ static int nuc_pipeline_repeat(nuc_process_t *process,
 
         pause = nuc_backoff_next(progressed ? 0 : pause);
 
+        nuc_meter_set(&meter->works, 0);
+        nuc_meter_add(&meter->errors, 1);
         nuc_worker_log_error(NUC_LEVEL_ERROR, "pipeline failed, will open it again",
                              &err);
 
@@ -250,7 +295,7 @@ static int nuc_pipeline_repeat(nuc_process_t *process,
 }
 
 int nuc_pipeline_process(nuc_process_t *process, const nuc_worker_conf_t *conf,
-                         const nuc_pipeline_conf_t *pipeline)
+                         const nuc_pipeline_conf_t *pipeline, nuc_meter_t *meter)
 {
     char dir[NUC_PATH_MAX];
     nuc_rc_t rc;
@@ -278,6 +323,8 @@ int nuc_pipeline_process(nuc_process_t *process, const nuc_worker_conf_t *conf,
         .state = conf->state,
         .queue = conf->queue,
         .report = nuc_pipeline_log_lost,
+        .flushed = nuc_pipeline_count_batch,
+        .ctx = meter,
     };
 
     return nuc_pipeline_repeat(process, &options);

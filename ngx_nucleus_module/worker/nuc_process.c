@@ -117,15 +117,18 @@ static void nuc_process_take(nuc_process_t *process)
 
 int nuc_process_wait(nuc_process_t *process, int ms)
 {
-    struct pollfd pfd;
+    return nuc_process_wait_for(process, -1, ms);
+}
+
+int nuc_process_wait_for(nuc_process_t *process, int fd, int ms)
+{
+    struct pollfd fds[2] = {{process->signal_fd, POLLIN, 0}, {fd, POLLIN, 0}};
 
     if (process->stopping) {
         return 1;
     }
 
-    pfd = (struct pollfd){process->signal_fd, POLLIN, 0};
-
-    if (poll(&pfd, 1, ms) == 1 && (pfd.revents & POLLIN) != 0) {
+    if (poll(fds, 2, ms) > 0 && (fds[0].revents & POLLIN) != 0) {
         nuc_process_take(process);
     }
 

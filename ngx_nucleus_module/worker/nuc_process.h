@@ -35,6 +35,9 @@ nuc_rc_t nuc_process_begin(nuc_process_t *process, const char *name, pid_t paren
 /* Wait up to "ms" (0: look only).  Is the process to stop? */
 int nuc_process_wait(nuc_process_t *process, int ms);
 
+/* The same, but no longer than until "fd" (-1: none) can be read. */
+int nuc_process_wait_for(nuc_process_t *process, int fd, int ms);
+
 /*
  * Take dir/lock, waiting for the process that had this work before and may still be
  * draining. NUC_BUSY when it does not end, NUC_CLOSED when this one is to stop.

@@ -11,6 +11,12 @@
 #define NUC_ROSTER_NAME "processes"
 #define NUC_ROSTER_MAX  (1024 * 1024)
 
+static const char *const nuc_role_names[] = {
+    [NUC_ROLE_PIPELINE] = "pipeline",
+    [NUC_ROLE_KEEPER] = "keeper",
+    [NUC_ROLE_API] = "api",
+};
+
 void nuc_roster_begin(nuc_buf_t *text)
 {
     nuc_buf_printf(text,
@@ -24,7 +30,7 @@ void nuc_roster_add(nuc_buf_t *text, const nuc_roster_entry_t *entry)
     nuc_buf_printf(text,
                    "%s %s pid %ld since %" PRIu64 " restarts %u ended %" PRIu64
                    " status %d due %" PRIu64 "\n",
-                   entry->keeper ? "keeper" : "pipeline", entry->name, (long) entry->pid,
+                   nuc_role_names[entry->role], entry->name, (long) entry->pid,
                    entry->since, entry->restarts, entry->ended, entry->status,
                    entry->due);
 }
@@ -70,8 +76,9 @@ int nuc_roster_read(const nuc_sys_t *sys, const char *state, nuc_buf_t *text)
 
 static int nuc_roster_parse(const char *line, nuc_roster_entry_t *entry)
 {
-    char kind[16];
+    char role[16];
     long pid;
+    size_t i;
 
     memset(entry, 0, sizeof(*entry));
 
@@ -79,18 +86,25 @@ static int nuc_roster_parse(const char *line, nuc_roster_entry_t *entry)
     if (sscanf(line,
                "%15s %64s pid %ld since %" SCNu64 " restarts %u ended %" SCNu64
                " status %d due %" SCNu64,
-               kind, entry->name, &pid, &entry->since, &entry->restarts, &entry->ended,
+               role, entry->name, &pid, &entry->since, &entry->restarts, &entry->ended,
                &entry->status, &entry->due) != 8) {
         return 0;
     }
 
-    entry->keeper = strcmp(kind, "keeper") == 0;
     entry->pid = (pid_t) pid;
 
-    return 1;
+    for (i = 0; i < sizeof(nuc_role_names) / sizeof(nuc_role_names[0]); i++) {
+        if (strcmp(role, nuc_role_names[i]) == 0) {
+            entry->role = (nuc_role_t) i;
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
-int nuc_roster_find(const nuc_buf_t *text, const char *name, nuc_roster_entry_t *entry)
+int nuc_roster_find(const nuc_buf_t *text, nuc_role_t role, const char *name,
+                    nuc_roster_entry_t *entry)
 {
     const char *line;
 
@@ -101,7 +115,7 @@ int nuc_roster_find(const nuc_buf_t *text, const char *name, nuc_roster_entry_t 
     for (line = (const char *) text->data; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
 
-        if (nuc_roster_parse(line, entry) && entry->keeper == (name == NULL) &&
+        if (nuc_roster_parse(line, entry) && entry->role == role &&
             (name == NULL || strcmp(entry->name, name) == 0)) {
             return 1;
         }

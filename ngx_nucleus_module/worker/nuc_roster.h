@@ -13,9 +13,15 @@
 #include "nuc_name.h"
 #include "nuc_sys.h"
 
+typedef enum {
+    NUC_ROLE_PIPELINE = 0,
+    NUC_ROLE_KEEPER,
+    NUC_ROLE_API
+} nuc_role_t;
+
 typedef struct {
     char name[NUC_NAME_MAX + 1];
-    int keeper;        /* the keeper, whatever the name */
+    nuc_role_t role;   /* whatever the name */
     pid_t pid;         /* 0: does not run */
     uint64_t since;    /* µs since 1970, its last start */
     unsigned restarts; /* crashes in a row */
@@ -37,7 +43,8 @@ void nuc_roster_remove(const nuc_sys_t *sys, const char *state);
  */
 int nuc_roster_read(const nuc_sys_t *sys, const char *state, nuc_buf_t *text);
 
-/* The entry of a pipeline, or of the keeper when "name" is NULL; 0 when there is none. */
-int nuc_roster_find(const nuc_buf_t *text, const char *name, nuc_roster_entry_t *entry);
+/* The entry with the role, and, if it is not NULL, the name; 0 when there is none. */
+int nuc_roster_find(const nuc_buf_t *text, nuc_role_t role, const char *name,
+                    nuc_roster_entry_t *entry);
 
 #endif /* NUC_ROSTER_H */

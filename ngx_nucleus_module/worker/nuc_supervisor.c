@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nuc_api.h"
 #include "nuc_keeper.h"
 #include "nuc_owner.h"
 #include "nuc_pipeline_process.h"
@@ -45,6 +46,7 @@ struct nuc_child_s {
     nuc_child_t *next;
     nuc_roster_entry_t entry;            /* what --status says of it */
     const nuc_pipeline_conf_t *pipeline; /* in the configuration; NULL: not in it */
+    nuc_meter_t *meter;                  /* shared with it */
     nuc_child_goal_t goal;
     uint64_t started; /* µs */
     uint64_t kill_at; /* µs, when it was told to stop */
@@ -54,7 +56,7 @@ struct nuc_child_s {
 typedef struct {
     char *file; /* of the configuration; the argument lies where the title goes */
     nuc_worker_conf_t *conf;
-    nuc_child_t *children; /* the keeper, then the pipelines */
+    nuc_child_t *children; /* the keeper first */
     sigset_t signals;
     int lock_fd;
     int stopping;
@@ -64,7 +66,7 @@ typedef struct {
 
 /* The list of children. */
 
-static nuc_rc_t nuc_supervisor_add(nuc_supervisor_t *s, const char *name,
+static nuc_rc_t nuc_supervisor_add(nuc_supervisor_t *s, nuc_role_t role, const char *name,
                                    const nuc_pipeline_conf_t *pipeline, uint64_t now,
                                    nuc_err_t *err)
 {
@@ -75,8 +77,14 @@ static nuc_rc_t nuc_supervisor_add(nuc_supervisor_t *s, const char *name,
         return nuc_err_set(err, NUC_NOMEM, "no memory for a process");
     }
 
+    child->meter = nuc_meter_create(err);
+    if (child->meter == NULL) {
+        free(child);
+        return NUC_NOMEM;
+    }
+
     strcpy(child->entry.name, name);
-    child->entry.keeper = pipeline == NULL;
+    child->entry.role = role;
     child->entry.due = now;
     child->pipeline = pipeline;
     child->kill_at = NUC_NEVER;
@@ -90,12 +98,13 @@ static nuc_rc_t nuc_supervisor_add(nuc_supervisor_t *s, const char *name,
     return NUC_OK;
 }
 
-static nuc_child_t *nuc_supervisor_of_pipeline(nuc_supervisor_t *s, const char *name)
+static nuc_child_t *nuc_supervisor_child_of(nuc_supervisor_t *s, nuc_role_t role,
+                                            const char *name)
 {
     nuc_child_t *child;
 
     for (child = s->children; child != NULL; child = child->next) {
-        if (!child->entry.keeper && strcmp(child->entry.name, name) == 0) {
+        if (child->entry.role == role && strcmp(child->entry.name, name) == 0) {
             return child;
         }
     }
@@ -117,6 +126,7 @@ static void nuc_supervisor_sweep(nuc_supervisor_t *s)
         }
 
         *link = child->next;
+        nuc_meter_destroy(child->meter);
         free(child);
     }
 }
@@ -139,6 +149,33 @@ static void nuc_supervisor_publish(const nuc_supervisor_t *s)
 
 /* Children. */
 
+/* The process of the API: it reads what the others count. */
+static int nuc_supervisor_api(nuc_process_t *process, const nuc_supervisor_t *s)
+{
+    int status;
+    size_t n = 0;
+    nuc_metered_t *all;
+    const nuc_child_t *child;
+
+    for (child = s->children; child != NULL; child = child->next) {
+        n++;
+    }
+
+    all = calloc(n, sizeof(*all));
+    if (all == NULL) {
+        return 1;
+    }
+
+    for (child = s->children, n = 0; child != NULL; child = child->next) {
+        all[n++] = (nuc_metered_t){child->entry.role, child->entry.name, child->meter};
+    }
+
+    status = nuc_api_process(process, s->conf, all, n);
+    free(all);
+
+    return status;
+}
+
 static void nuc_supervisor_child(const nuc_supervisor_t *s, const nuc_child_t *child,
                                  pid_t parent)
 {
@@ -154,10 +191,15 @@ static void nuc_supervisor_child(const nuc_supervisor_t *s, const nuc_child_t *c
         _exit(1);
     }
 
-    if (child->entry.keeper) {
-        status = nuc_keeper_process(&process, s->conf);
-    } else {
-        status = nuc_pipeline_process(&process, s->conf, child->pipeline);
+    switch (child->entry.role) {
+    case NUC_ROLE_KEEPER:
+        status = nuc_keeper_process(&process, s->conf, child->meter);
+        break;
+    case NUC_ROLE_API:
+        status = nuc_supervisor_api(&process, s);
+        break;
+    default:
+        status = nuc_pipeline_process(&process, s->conf, child->pipeline, child->meter);
     }
 
     _exit(status);
@@ -264,6 +306,7 @@ static void nuc_supervisor_stopped(nuc_supervisor_t *s, nuc_child_t *child, int 
 static void nuc_supervisor_crashed(nuc_child_t *child, int status, uint64_t now)
 {
     nuc_supervisor_backoff(child, now);
+    nuc_meter_add(&child->meter->restarts, 1);
 
     nuc_worker_log(
         NUC_LEVEL_ERROR, "process ended, will be started again",
@@ -287,6 +330,7 @@ static void nuc_supervisor_ended(nuc_supervisor_t *s, nuc_child_t *child, int st
         nuc_supervisor_stopped(s, child, status, now);
     }
 
+    nuc_meter_set(&child->meter->works, 0);
     child->entry.pid = 0;
     child->kill_at = NUC_NEVER;
     s->changed = 1;
@@ -452,6 +496,27 @@ static void nuc_supervisor_compare(nuc_child_t *child, const nuc_worker_conf_t *
     }
 }
 
+/* It starts anew at each reload: it was forked before there was what has been added. */
+static void nuc_supervisor_change_api(nuc_supervisor_t *s, const nuc_worker_conf_t *conf,
+                                      uint64_t now)
+{
+    nuc_err_t err;
+    nuc_child_t *child;
+
+    child = nuc_supervisor_child_of(s, NUC_ROLE_API, NUC_API_NAME);
+
+    if (child == NULL && conf->api != NULL) {
+        if (nuc_supervisor_add(s, NUC_ROLE_API, NUC_API_NAME, NULL, now, &err) !=
+            NUC_OK) {
+            nuc_worker_log_error(NUC_LEVEL_ERROR, "process cannot start", &err);
+        }
+    } else if (child != NULL && conf->api != NULL) {
+        nuc_supervisor_change(child, now);
+    } else if (child != NULL) {
+        nuc_supervisor_tell(child, NUC_CHILD_LEAVES, now);
+    }
+}
+
 static void nuc_supervisor_take_conf(nuc_supervisor_t *s, nuc_worker_conf_t *conf,
                                      uint64_t now)
 {
@@ -460,24 +525,27 @@ static void nuc_supervisor_take_conf(nuc_supervisor_t *s, nuc_worker_conf_t *con
     nuc_child_t *child;
 
     for (child = s->children; child != NULL; child = child->next) {
-        if (!child->entry.keeper) {
+        if (child->entry.role == NUC_ROLE_PIPELINE) {
             nuc_supervisor_compare(child, conf, now);
         }
     }
 
     for (i = 0; i < conf->npipelines; i++) {
-        if (nuc_supervisor_of_pipeline(s, conf->pipelines[i].name) != NULL) {
+        if (nuc_supervisor_child_of(s, NUC_ROLE_PIPELINE, conf->pipelines[i].name) !=
+            NULL) {
             continue;
         }
 
         nuc_worker_log(NUC_LEVEL_NOTICE, "pipeline was added",
                        NUC_FIELD_TEXT("pipeline", conf->pipelines[i].name));
 
-        if (nuc_supervisor_add(s, conf->pipelines[i].name, &conf->pipelines[i], now,
-                               &err) != NUC_OK) {
+        if (nuc_supervisor_add(s, NUC_ROLE_PIPELINE, conf->pipelines[i].name,
+                               &conf->pipelines[i], now, &err) != NUC_OK) {
             nuc_worker_log_error(NUC_LEVEL_ERROR, "process cannot start", &err);
         }
     }
+
+    nuc_supervisor_change_api(s, conf, now);
 }
 
 static void nuc_supervisor_use_log(const nuc_supervisor_t *s)
@@ -736,11 +804,15 @@ static nuc_rc_t nuc_supervisor_list_children(nuc_supervisor_t *s, nuc_err_t *err
     nuc_rc_t rc;
     const nuc_pipeline_conf_t *pipeline;
 
-    rc = nuc_supervisor_add(s, "keeper", NULL, 0, err);
+    rc = nuc_supervisor_add(s, NUC_ROLE_KEEPER, "keeper", NULL, 0, err);
+
+    if (rc == NUC_OK && s->conf->api != NULL) {
+        rc = nuc_supervisor_add(s, NUC_ROLE_API, NUC_API_NAME, NULL, 0, err);
+    }
 
     for (i = 0; rc == NUC_OK && i < s->conf->npipelines; i++) {
         pipeline = &s->conf->pipelines[i];
-        rc = nuc_supervisor_add(s, pipeline->name, pipeline, 0, err);
+        rc = nuc_supervisor_add(s, NUC_ROLE_PIPELINE, pipeline->name, pipeline, 0, err);
     }
 
     return rc;

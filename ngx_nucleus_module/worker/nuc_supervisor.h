@@ -1,6 +1,7 @@
 /*
- * The supervisor: one worker per state directory, one process per pipeline and one for
- * the keeper; starts them, starts them again when they die, and stops them.
+ * The supervisor: one worker per state directory, one process per pipeline, one for the
+ * keeper and one for the local API; starts them, starts them again when they die, and
+ * stops them.
  */
 
 #ifndef NUC_SUPERVISOR_H

@@ -278,39 +278,91 @@ static int nuc_verify_queue(const char *dir, int json)
     return status;
 }
 
-/* A state directory: are the commits whole? */
+/* A state directory: are the commits whole, and their books? */
 
-static nuc_rc_t nuc_verify_commit(const char *state, const char *name, nuc_buf_t *json,
-                                  nuc_err_t *err)
+static void nuc_verify_book(const nuc_commit_t *commit, size_t i, nuc_buf_t *json)
+{
+    char writer[NUC_UUID_TEXT_LEN + 1];
+    int64_t records = nuc_commit_unbalanced(commit, i);
+
+    strcpy(writer, "_retired");
+    if (i < commit->npositions) {
+        *nuc_uuid_format(&commit->positions[i].writer, writer) = '\0';
+    }
+
+    if (json == NULL) {
+        printf("  UNBALANCED: of writer %s %" PRId64
+               " records were passed that nobody has counted\n",
+               writer, records);
+    } else {
+        nuc_buf_printf(json, "%s{\"writer\":\"%s\",\"records\":%" PRId64 "}",
+                       json->data[json->len - 1] == '[' ? "" : ",", writer, records);
+    }
+}
+
+/* How many of the writers' books do not balance. */
+static unsigned nuc_verify_books(const nuc_commit_t *commit, nuc_buf_t *json)
+{
+    size_t i;
+    unsigned unbalanced = 0;
+
+    for (i = 0; i <= commit->npositions; i++) {
+        if (nuc_commit_unbalanced(commit, i) != 0) {
+            nuc_verify_book(commit, i, json);
+            unbalanced++;
+        }
+    }
+
+    return unbalanced;
+}
+
+static void nuc_verify_print_commit(const char *name, nuc_rc_t rc,
+                                    const nuc_commit_t *commit, const nuc_err_t *err)
+{
+    if (rc == NUC_OK) {
+        printf("pipeline %s: commit ok, generation %" PRIu64 ", read %" PRIu64
+               ", %zu writers\n",
+               name, commit->generation, commit->counts.read, commit->npositions);
+    } else {
+        printf("pipeline %s: DAMAGE: %s\n", name, err->message);
+    }
+}
+
+/* How much is wrong with it. */
+static unsigned nuc_verify_commit(const char *state, const char *name, nuc_buf_t *json)
 {
     char dir[NUC_PATH_MAX];
+    unsigned wrong;
     nuc_rc_t rc;
+    nuc_err_t err;
     nuc_commit_t commit;
 
     nuc_commit_init(&commit);
-    rc = nuc_state_pipeline_dir(dir, state, name, err);
+    rc = nuc_state_pipeline_dir(dir, state, name, &err);
 
     if (rc == NUC_OK) {
-        rc = nuc_commit_read(&nuc_sys_posix, dir, &commit, err);
+        rc = nuc_commit_read(&nuc_sys_posix, dir, &commit, &err);
     }
 
-    if (json == NULL && rc == NUC_OK) {
-        printf("pipeline %s: commit ok, generation %" PRIu64 ", read %" PRIu64
-               ", %zu writers\n",
-               name, commit.generation, commit.counts.read, commit.npositions);
-    } else if (json == NULL) {
-        printf("pipeline %s: DAMAGE: %s\n", name, err->message);
+    if (json == NULL) {
+        nuc_verify_print_commit(name, rc, &commit, &err);
     } else {
         nuc_verify_json_begin(json);
         nuc_buf_printf(json, "\"name\":\"%s\",\"commit\":\"%s\",\"error\":", name,
                        rc == NUC_OK ? "ok" : nuc_rc_name(rc));
-        nuc_buf_json(json, nuc_str(rc == NUC_OK ? "" : err->message));
-        nuc_buf_char(json, '}');
+        nuc_buf_json(json, nuc_str(rc == NUC_OK ? "" : err.message));
+        nuc_buf_str(json, NUC_STR(",\"unbalanced\":["));
+    }
+
+    wrong = rc == NUC_OK ? nuc_verify_books(&commit, json) : 1;
+
+    if (json != NULL) {
+        nuc_buf_str(json, NUC_STR("]}"));
     }
 
     nuc_commit_free(&commit);
 
-    return rc;
+    return wrong;
 }
 
 static int nuc_verify_state(const char *state, int json)
@@ -326,8 +378,7 @@ static int nuc_verify_state(const char *state, int json)
     }
 
     for (i = 0; i < names.count; i++) {
-        damaged +=
-            nuc_verify_commit(state, names.names[i], json ? &out : NULL, &err) != NUC_OK;
+        damaged += nuc_verify_commit(state, names.names[i], json ? &out : NULL);
     }
 
     if (json) {

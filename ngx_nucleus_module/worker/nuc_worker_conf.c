@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "nuc_fs.h"
@@ -36,6 +37,7 @@ static nuc_rc_t nuc_conf_bad(const nuc_conf_reader_t *r, const char *fmt, ...)
 static nuc_rc_t nuc_conf_set_state(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_queue(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_error_log(nuc_conf_reader_t *r, void *base);
+static nuc_rc_t nuc_conf_set_api(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_queue_path(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_pipeline(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_tenants(nuc_conf_reader_t *r, void *base);
@@ -48,11 +50,9 @@ static nuc_rc_t nuc_conf_set_batch_time(nuc_conf_reader_t *r, void *base);
 static nuc_rc_t nuc_conf_set_sink(nuc_conf_reader_t *r, void *base);
 
 static const nuc_conf_command_t nuc_worker_commands[] = {
-    {"state", 0, 0, nuc_conf_set_state},
-    {"queue", 1, 0, nuc_conf_set_queue},
-    {"error_log", 0, 0, nuc_conf_set_error_log},
-    {"pipeline", 1, 1, nuc_conf_set_pipeline},
-    {NULL, 0, 0, NULL},
+    {"state", 0, 0, nuc_conf_set_state},         {"queue", 1, 0, nuc_conf_set_queue},
+    {"error_log", 0, 0, nuc_conf_set_error_log}, {"api", 0, 0, nuc_conf_set_api},
+    {"pipeline", 1, 1, nuc_conf_set_pipeline},   {NULL, 0, 0, NULL},
 };
 
 static const nuc_conf_command_t nuc_queue_commands[] = {
@@ -315,6 +315,38 @@ static nuc_rc_t nuc_conf_set_error_log(nuc_conf_reader_t *r, void *base)
     at.directive = &first;
 
     return nuc_conf_set_dir(&at, &conf->error_log);
+}
+
+/* "unix:PATH" or "off" */
+static nuc_rc_t nuc_conf_set_api(nuc_conf_reader_t *r, void *base)
+{
+    nuc_rc_t rc;
+    const char *value;
+    nuc_worker_conf_t *conf = base;
+
+    rc = nuc_conf_set_text(r, &value);
+    if (rc != NUC_OK) {
+        return rc;
+    }
+
+    if (strcmp(value, "off") == 0) {
+        conf->api = NULL;
+        return NUC_OK;
+    }
+
+    if (strncmp(value, "unix:", 5) != 0 || value[5] == '\0') {
+        return nuc_conf_bad(r, "\"api\" is \"%s\", not \"unix:PATH\" or \"off\"", value);
+    }
+
+    conf->api = value + 5;
+
+    if (strlen(conf->api) >= sizeof(((struct sockaddr_un *) NULL)->sun_path)) {
+        return nuc_conf_bad(
+            r, "too long path in \"%s\", a socket's has at most %zu bytes",
+            r->directive->name, sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1);
+    }
+
+    return NUC_OK;
 }
 
 static nuc_rc_t nuc_conf_set_queue(nuc_conf_reader_t *r, void *base)
@@ -671,6 +703,7 @@ nuc_rc_t nuc_worker_conf_parse(nuc_str_t text, const char *file, nuc_worker_conf
 
     memset(conf, 0, sizeof(*conf));
     conf->state = NUC_WORKER_STATE_DEFAULT;
+    conf->api = NUC_WORKER_API_DEFAULT;
 
     rc = nuc_conf_parse(text, file, &conf->tree, err);
     if (rc != NUC_OK) {
@@ -829,6 +862,29 @@ nuc_rc_t nuc_worker_conf_check(const nuc_worker_conf_t *conf, nuc_err_t *err)
     }
 
     return rc;
+}
+
+nuc_rc_t nuc_worker_conf_check_api(const nuc_worker_conf_t *conf, nuc_err_t *err)
+{
+    char dir[NUC_PATH_MAX];
+
+    if (conf->api == NULL) {
+        return NUC_OK;
+    }
+
+    snprintf(dir, sizeof(dir), "%s", conf->api);
+    nuc_conf_parent(dir);
+
+    if (access(dir, W_OK | X_OK) == 0) {
+        return NUC_OK;
+    }
+
+    nuc_err_sys(err, NUC_IO, errno, "the socket \"%s\" cannot be made in \"%s\"",
+                conf->api, dir);
+    nuc_err_hint(err, "make the directory, owned by the user of nucleus-worker; or set "
+                      "\"api unix:PATH;\" or \"api off;\" in the configuration");
+
+    return NUC_IO;
 }
 
 const nuc_pipeline_conf_t *nuc_worker_conf_pipeline(const nuc_worker_conf_t *conf,

@@ -11,8 +11,10 @@
 #include "nuc_sink.h"
 #include "nuc_worker_log.h"
 
+#define NUC_WORKER_VERSION       "0.1.0"
 #define NUC_WORKER_CONF_DEFAULT  "/etc/nucleus/worker.conf"
 #define NUC_WORKER_STATE_DEFAULT "/var/lib/nucleus"
+#define NUC_WORKER_API_DEFAULT   "/run/nucleus/worker.sock"
 
 /* Exact names, and prefixes of names: those end with "*", which stands alone for all. */
 typedef struct {
@@ -40,6 +42,7 @@ typedef struct {
     unsigned queue_line;
     const char *error_log; /* a file; NULL: standard error */
     nuc_level_t log_level; /* the least that is logged */
+    const char *api;       /* the socket of the local API; NULL: off */
     nuc_pipeline_conf_t *pipelines;
     unsigned npipelines;
     nuc_conf_t *tree; /* owns the strings */
@@ -56,6 +59,9 @@ void nuc_worker_conf_free(nuc_worker_conf_t *conf);
 
 /* Do the directories exist, or can they be made?  Makes nothing. */
 nuc_rc_t nuc_worker_conf_check(const nuc_worker_conf_t *conf, nuc_err_t *err);
+
+/* Is there the directory of the API's socket?  It is not needed to deliver. */
+nuc_rc_t nuc_worker_conf_check_api(const nuc_worker_conf_t *conf, nuc_err_t *err);
 
 const nuc_pipeline_conf_t *nuc_worker_conf_pipeline(const nuc_worker_conf_t *conf,
                                                     const char *name);

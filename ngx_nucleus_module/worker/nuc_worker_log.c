@@ -11,6 +11,8 @@
 #include "nuc_fs.h"
 #include "nuc_time.h"
 
+#define NUC_TROUBLE_REPEAT 60000000U /* µs */
+
 /* Only the supervisor changes it, and tells the others. */
 typedef struct {
     char file[NUC_PATH_MAX]; /* empty: standard error as it was */
@@ -217,4 +219,21 @@ void nuc_worker_log_error(nuc_level_t level, const char *doing, const nuc_err_t 
     nuc_worker_log(level, doing, NUC_FIELD_TEXT("error", err->message),
                    NUC_FIELD_TEXT("code", nuc_rc_name(err->rc)),
                    NUC_FIELD_TEXT("hint", err->hint));
+}
+
+void nuc_worker_log_trouble(nuc_trouble_t *trouble, const char *doing,
+                            const nuc_err_t *err)
+{
+    uint64_t now;
+
+    now = nuc_time_monotonic();
+
+    if (trouble->said != 0 && now - trouble->said < NUC_TROUBLE_REPEAT &&
+        strcmp(trouble->last.message, err->message) == 0) {
+        return;
+    }
+
+    trouble->said = now;
+    trouble->last = *err;
+    nuc_worker_log_error(NUC_LEVEL_ERROR, doing, err);
 }

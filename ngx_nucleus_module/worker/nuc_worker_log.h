@@ -64,4 +64,14 @@ void nuc_worker_log_fields(nuc_level_t level, const char *msg, const nuc_field_t
 /* An error with its hint; "doing" says what did not work. */
 void nuc_worker_log_error(nuc_level_t level, const char *doing, const nuc_err_t *err);
 
+/* What goes wrong again and again; said: 0 at first, and when it is over. */
+typedef struct {
+    nuc_err_t last;
+    uint64_t said; /* µs */
+} nuc_trouble_t;
+
+/* The same at level error, and while it stays the same, once a minute. */
+void nuc_worker_log_trouble(nuc_trouble_t *trouble, const char *doing,
+                            const nuc_err_t *err);
+
 #endif /* NUC_WORKER_LOG_H */

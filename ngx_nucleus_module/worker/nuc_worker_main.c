@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "nuc_adopt.h"
+#include "nuc_find.h"
 #include "nuc_log.h"
 #include "nuc_owner.h"
 #include "nuc_process.h"
@@ -20,8 +21,6 @@
 #include "nuc_supervisor.h"
 #include "nuc_verify.h"
 #include "nuc_worker_conf.h"
-
-#define NUC_WORKER_VERSION "0.1.0"
 
 typedef enum {
     NUC_DO_RUN = 0,
@@ -121,13 +120,17 @@ static void nuc_test_warn(void *ctx, const nuc_err_t *err)
 static int nuc_test(const nuc_command_line_t *line)
 {
     nuc_rc_t rc;
-    nuc_err_t err;
+    nuc_err_t err, warning;
     nuc_worker_conf_t conf;
 
     rc = nuc_worker_conf_load(line->file, &conf, &err);
 
     if (rc == NUC_OK) {
         rc = nuc_worker_conf_check(&conf, &err);
+
+        if (nuc_worker_conf_check_api(&conf, &warning) != NUC_OK) {
+            nuc_test_warn(NULL, &warning);
+        }
 
         if (rc == NUC_OK) {
             rc = nuc_owner_check(&nuc_sys_posix, conf.state, conf.queue, &err);
@@ -463,7 +466,7 @@ static int nuc_do(const nuc_command_line_t *line)
         rc = nuc_forget(&conf, line->argument, &err);
         break;
     case NUC_DO_FIND:
-        rc = nuc_status_find(&conf, line->argument, stdout, &err);
+        rc = nuc_find_record(&conf, line->argument, stdout, &err);
         break;
     case NUC_DO_ACCEPT:
         rc = nuc_accept(&conf, &err);

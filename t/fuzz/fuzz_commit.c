@@ -33,9 +33,14 @@ static void check_same(const nuc_commit_t *a, const nuc_commit_t *b)
         q = &b->positions[i];
         FUZZ_CHECK(nuc_uuid_cmp(&p->writer, &q->writer) == 0 &&
                        p->segment == q->segment && p->offset == q->offset &&
-                       p->sequence == q->sequence,
+                       p->sequence == q->sequence && p->skipped == q->skipped,
                    "position %zu", i);
+        FUZZ_CHECK(memcmp(&a->books[i], &b->books[i], sizeof(a->books[i])) == 0,
+                   "book %zu", i);
     }
+
+    FUZZ_CHECK(memcmp(&a->retired, &b->retired, sizeof(a->retired)) == 0,
+               "the retired writers");
 }
 
 /* Through a file and back. */
@@ -128,26 +133,36 @@ static void fuzz_decode(fuzz_input_t *in, int sealed)
     fuzz_free(text);
 }
 
+/* A book, which the pipeline's counts include. */
+static void take_book(fuzz_input_t *in, nuc_commit_t *commit, nuc_book_t *book)
+{
+    *book = (nuc_book_t){fuzz_take(in, 6), fuzz_take(in, 4), fuzz_take(in, 4)};
+    commit->counts.delivered += book->delivered;
+    commit->counts.filtered += book->filtered;
+    commit->counts.corrupt += book->corrupt;
+}
+
 static void fuzz_make(fuzz_input_t *in)
 {
     size_t i;
     uint64_t damage;
     nuc_str_t state;
     nuc_commit_t commit;
+    nuc_book_t books[POSITIONS];
     nuc_log_position_t positions[POSITIONS];
 
     nuc_commit_init(&commit);
     memset(positions, 0, sizeof(positions));
+    memset(books, 0, sizeof(books));
     damage = fuzz_take(in, 4);
 
     commit.generation = fuzz_take(in, 8);
-    commit.counts.delivered = fuzz_take(in, 8) >> 2;
+    take_book(in, &commit, &commit.retired.book);
     commit.counts.delivered_bytes = fuzz_take(in, 8);
-    commit.counts.filtered = fuzz_take(in, 8) >> 2;
-    commit.counts.corrupt = fuzz_take(in, 8) >> 2;
-    commit.counts.read =
-        commit.counts.delivered + commit.counts.filtered + commit.counts.corrupt;
+    commit.retired.sequences = fuzz_take(in, 8);
+    commit.retired.skipped = fuzz_take(in, 8);
     commit.positions = positions;
+    commit.books = books;
     commit.npositions = fuzz_take_below(in, POSITIONS);
 
     for (i = 0; i < commit.npositions; i++) {
@@ -155,7 +170,12 @@ static void fuzz_make(fuzz_input_t *in)
         positions[i].segment = fuzz_take(in, 8);
         positions[i].offset = fuzz_take(in, 4);
         positions[i].sequence = fuzz_take(in, 8);
+        positions[i].skipped = fuzz_take(in, 8);
+        take_book(in, &commit, &books[i]);
     }
+
+    commit.counts.read =
+        commit.counts.delivered + commit.counts.filtered + commit.counts.corrupt;
 
     state = fuzz_take_bytes(in, SIZE_MAX);
     nuc_buf_append(&commit.sink_state, state.data, state.len);

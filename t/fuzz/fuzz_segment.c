@@ -518,10 +518,13 @@ static void naive_read(const case_t *c, delivered_t *d)
 static void check_progress(const nuc_log_position_t *before,
                            const nuc_log_position_t *after, uint64_t passed)
 {
-    FUZZ_CHECK(after->sequence >= before->sequence + passed,
-               "sequence %llu after %llu, and %llu were passed",
+    FUZZ_CHECK(after->sequence ==
+                   before->sequence + passed + (after->skipped - before->skipped),
+               "sequence %llu after %llu, %llu were passed and %llu skipped",
                (unsigned long long) after->sequence,
-               (unsigned long long) before->sequence, (unsigned long long) passed);
+               (unsigned long long) before->sequence, (unsigned long long) passed,
+               (unsigned long long) (after->skipped - before->skipped));
+    FUZZ_CHECK(after->skipped >= before->skipped, "skipped goes back");
     FUZZ_CHECK(after->segment > before->segment ||
                    (after->segment == before->segment && after->offset >= before->offset),
                "a position that goes back");

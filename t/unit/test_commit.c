@@ -33,13 +33,26 @@ static void fill(nuc_commit_t *commit, size_t npositions)
     };
 
     commit->positions = calloc(npositions + 1, sizeof(nuc_log_position_t));
+    commit->books = calloc(npositions + 1, sizeof(nuc_book_t));
     commit->npositions = npositions;
+    commit->retired = (nuc_retired_t){50, 3, {.corrupt = npositions == 0}};
 
     for (i = 0; i < npositions; i++) {
         memset(commit->positions[i].writer.b, (int) i + 1, 16);
         commit->positions[i].sequence = UINT64_MAX - i;
         commit->positions[i].segment = 10 * i;
         commit->positions[i].offset = i;
+        commit->positions[i].skipped = 100 * i;
+    }
+
+    /* together with the retired ones' those of the pipeline */
+    commit->retired.book.delivered = 90;
+    commit->retired.book.filtered = 9;
+
+    for (i = 0; i < npositions; i++) {
+        commit->books[i] = (nuc_book_t){20, 2, i == 0};
+        commit->retired.book.delivered -= 20;
+        commit->retired.book.filtered -= 2;
     }
 
     nuc_buf_append(&commit->sink_state, sink_state, sizeof(sink_state));
@@ -51,13 +64,15 @@ static int same(const nuc_commit_t *a, const nuc_commit_t *b)
 
     if (a->generation != b->generation || a->npositions != b->npositions ||
         memcmp(&a->counts, &b->counts, sizeof(a->counts)) != 0 ||
+        memcmp(&a->retired, &b->retired, sizeof(a->retired)) != 0 ||
         a->sink_state.len != b->sink_state.len ||
         memcmp(a->sink_state.data, b->sink_state.data, a->sink_state.len) != 0) {
         return 0;
     }
 
     for (i = 0; i < a->npositions; i++) {
-        if (memcmp(&a->positions[i], &b->positions[i], sizeof(a->positions[i])) != 0) {
+        if (memcmp(&a->positions[i], &b->positions[i], sizeof(a->positions[i])) != 0 ||
+            memcmp(&a->books[i], &b->books[i], sizeof(a->books[i])) != 0) {
             return 0;
         }
     }
@@ -148,34 +163,131 @@ static void check_text(const char *body, nuc_rc_t rc, const char *message)
     nuc_buf_free(&text);
 }
 
-#define COUNTS "read 3\ndelivered 1\ndelivered_bytes 5\nfiltered 1\ncorrupt 1\n"
-#define WRITER                                                                           \
-    "writer 01a1fdfc-1f1c-714d-b0ba-4f377f23ac2a segment 1 offset 2 sequence 3\n"
+#define COUNTS  "read 3\ndelivered 1\ndelivered_bytes 5\nfiltered 1\ncorrupt 1\n"
+#define PLACE   "writer 01a1fdfc-1f1c-714d-b0ba-4f377f23ac2a segment 1 offset 2 sequence 4"
+#define WRITER  PLACE " skipped 0 delivered 1 filtered 0 corrupt 1\n"
+#define RETIRED "retired sequences 1 skipped 0 delivered 0 filtered 1 corrupt 0\n"
+#define HEAD    "nucleus-commit 2\ngeneration 1\n"
 
 static void test_contents(void)
 {
-    check_text("nucleus-commit 1\ngeneration 1\n" COUNTS WRITER "sink 2\nab\n", NUC_OK,
-               "");
-    check_text("nucleus-commit 2\nwhatever it holds\n", NUC_INVALID,
-               "the commit has version 2, this program reads 1");
+    check_text(HEAD COUNTS WRITER RETIRED "sink 2\nab\n", NUC_OK, "");
+    check_text("nucleus-commit 3\nwhatever it holds\n", NUC_INVALID,
+               "the commit has version 3, this program reads up to 2");
+    check_text("nucleus-commit 0\nwhatever it holds\n", NUC_INVALID,
+               "the commit has version 0, this program reads up to 2");
     check_text("something else\n", NUC_CORRUPT,
                "the commit is damaged: it does not begin as one");
-    check_text("nucleus-commit 1\ngeneration 1\nread 4\ndelivered 1\ndelivered_bytes 5\n"
-               "filtered 1\ncorrupt 1\nsink 0\n\n",
+    check_text(HEAD "read 4\ndelivered 1\ndelivered_bytes 5\n"
+                    "filtered 1\ncorrupt 1\n" WRITER RETIRED "sink 0\n\n",
                NUC_CORRUPT, "the commit is damaged: its counts do not add up");
-    check_text("nucleus-commit 1\ngeneration 18446744073709551616\n" COUNTS "sink 0\n\n",
+    check_text(HEAD COUNTS WRITER WRITER RETIRED "sink 0\n\n", NUC_CORRUPT,
+               "the commit is damaged: its counts do not add up");
+    check_text(HEAD COUNTS RETIRED "sink 0\n\n", NUC_CORRUPT,
+               "the commit is damaged: its counts do not add up");
+    check_text("nucleus-commit 2\ngeneration 18446744073709551616\n" COUNTS WRITER RETIRED
+               "sink 0\n\n",
                NUC_CORRUPT, "the commit is damaged: bad line of a count");
-    check_text("nucleus-commit 1\ngeneration -1\n" COUNTS "sink 0\n\n", NUC_CORRUPT,
-               "the commit is damaged: bad line of a count");
-    check_text("nucleus-commit 1\ngeneration 1\n" COUNTS
-               "writer 01a1 segment 1\nsink 0\n\n",
-               NUC_CORRUPT, "the commit is damaged: bad line of a writer");
-    check_text("nucleus-commit 1\ngeneration 1\n" COUNTS "sink 3\nab\n", NUC_CORRUPT,
+    check_text("nucleus-commit 2\ngeneration -1\n" COUNTS WRITER RETIRED "sink 0\n\n",
+               NUC_CORRUPT, "the commit is damaged: bad line of a count");
+    check_text(HEAD COUNTS "writer 01a1 segment 1\n" RETIRED "sink 0\n\n", NUC_CORRUPT,
+               "the commit is damaged: bad line of a writer");
+    check_text(HEAD COUNTS PLACE "\n" RETIRED "sink 0\n\n", NUC_CORRUPT,
+               "the commit is damaged: bad line of a writer");
+    check_text(HEAD COUNTS WRITER "sink 0\n\n", NUC_CORRUPT,
+               "the commit is damaged: bad line of the retired writers");
+    check_text(HEAD COUNTS WRITER RETIRED "sink 3\nab\n", NUC_CORRUPT,
                "the commit is damaged: more text than it should have");
-    check_text("nucleus-commit 1\ngeneration 1\n" COUNTS "sink 4\nab\n", NUC_CORRUPT,
+    check_text(HEAD COUNTS WRITER RETIRED "sink 4\nab\n", NUC_CORRUPT,
                "the commit is damaged: bad length of the sink's state");
-    check_text("nucleus-commit 1\ngeneration 1\n" COUNTS "sink 1\nab\n", NUC_CORRUPT,
+    check_text(HEAD COUNTS WRITER RETIRED "sink 1\nab\n", NUC_CORRUPT,
                "the commit is damaged: more text than it should have");
+}
+
+/* Version 1 knew no books of the writers. */
+static void test_older(void)
+{
+    nuc_buf_t text = NUC_BUF_INIT;
+    nuc_err_t err;
+    nuc_commit_t commit;
+    static const char body[] =
+        "nucleus-commit 1\ngeneration 5\n" COUNTS PLACE "\nsink 2\nab\n";
+
+    nuc_buf_str(&text, nuc_str(body));
+    nuc_buf_printf(&text, "crc32c %08x\n", nuc_crc32c(0, text.data, text.len));
+    nuc_commit_init(&commit);
+
+    is_int(nuc_commit_decode((nuc_str_t){text.data, text.len}, &commit, &err), NUC_OK,
+           "a commit of version 1 is read");
+    ok(commit.generation == 5 && commit.counts.delivered == 1 && commit.npositions == 1 &&
+           commit.positions[0].sequence == 4 && commit.sink_state.len == 2,
+       "with all that it says");
+    ok(commit.positions[0].skipped == 3 && commit.books[0].delivered == 0 &&
+           commit.retired.sequences == 3 && commit.retired.book.delivered == 1,
+       "its writers' books begin here, what it had counted is the retired ones'");
+    ok(nuc_commit_unbalanced(&commit, 0) == 0 && nuc_commit_unbalanced(&commit, 1) == 0,
+       "and they balance");
+
+    nuc_buf_reset(&text);
+    nuc_commit_encode(&commit, &text);
+    nuc_commit_free(&commit);
+    nuc_commit_init(&commit);
+    ok(nuc_commit_decode((nuc_str_t){text.data, text.len}, &commit, &err) == NUC_OK &&
+           commit.positions[0].skipped == 3 &&
+           strncmp((char *) text.data, "nucleus-commit 2\n", 17) == 0,
+       "it is written in version 2");
+
+    nuc_commit_free(&commit);
+    nuc_buf_free(&text);
+}
+
+/* What is passed and not counted is seen. */
+static void test_books(void)
+{
+    size_t at = 0;
+    nuc_err_t err;
+    nuc_commit_t commit, copy;
+    nuc_log_position_t position = {.sequence = 11, .skipped = 2};
+
+    nuc_commit_init(&commit);
+    nuc_commit_init(&copy);
+    memset(position.writer.b, 7, 16);
+
+    is_int(nuc_commit_set_position(&commit, &position, &at, &err), NUC_OK,
+           "a writer comes");
+    commit.books[at] = (nuc_book_t){5, 2, 1};
+    is_int(nuc_commit_unbalanced(&commit, 0), 0, "10 = 2 + 5 + 2 + 1");
+
+    commit.positions[0].sequence++;
+    is_int(nuc_commit_unbalanced(&commit, 0), 1, "a record that nobody counted is seen");
+    commit.books[0].delivered += 3;
+    is_int(nuc_commit_unbalanced(&commit, 0), -2, "and two that were counted twice");
+    commit.books[0].delivered -= 2;
+    is_int(nuc_commit_unbalanced(&commit, 0), 0, "else nothing");
+
+    position.sequence = 31;
+    is_int(nuc_commit_skip_to(&commit, &position, &err), NUC_OK,
+           "another worker has gone on from there");
+    ok(nuc_commit_unbalanced(&commit, 0) == 0 && commit.positions[0].skipped == 21 &&
+           commit.npositions == 1,
+       "what it has passed is skipped: %llu",
+       (unsigned long long) commit.positions[0].skipped);
+
+    memset(position.writer.b, 8, 16);
+    is_int(nuc_commit_skip_to(&commit, &position, &err), NUC_OK,
+           "and read from a writer that is not known here");
+    ok(nuc_commit_unbalanced(&commit, 1) == 0 && commit.positions[1].skipped == 30 &&
+           commit.npositions == 2,
+       "all of that is skipped");
+
+    commit.retired = (nuc_retired_t){12, 1, {9, 1, 0}};
+    is_int(nuc_commit_unbalanced(&commit, 2), 1, "retired writers are not forgotten");
+
+    ok(nuc_commit_take_books(&copy, &commit, &err) == NUC_OK && same(&copy, &commit),
+       "the books can be copied");
+
+    nuc_commit_free(&copy);
+    nuc_commit_free(&commit);
 }
 
 static void write_text(const char *text)
@@ -238,6 +350,8 @@ int main(void)
     test_round_trip();
     test_damage();
     test_contents();
+    test_older();
+    test_books();
     test_files();
 
     sim_remove_tree(dir);

@@ -235,6 +235,23 @@ static void tend(run_t *run)
     }
 }
 
+/* Commits, of all runs, that had passed a record which is in nobody's books. */
+static unsigned unbalanced;
+
+static int books_balance(const nuc_commit_t *commit)
+{
+    size_t i;
+
+    /* the last are those of the retired writers */
+    for (i = 0; i <= commit->npositions; i++) {
+        if (nuc_commit_unbalanced(commit, i) != 0) {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
 /* One opening, to the end of the log or to an error. */
 static nuc_rc_t run_once(run_t *run)
 {
@@ -255,10 +272,13 @@ static nuc_rc_t run_once(run_t *run)
     }
 
     do {
+        unbalanced += !books_balance(nuc_pipeline_commit(pipeline));
         now += 1000;
         rc = nuc_pipeline_step(pipeline, now, 1, &did, &run->err);
         tend(run);
     } while (rc == NUC_OK && did);
+
+    unbalanced += !books_balance(nuc_pipeline_commit(pipeline));
 
     nuc_pipeline_close(pipeline);
 
@@ -394,7 +414,7 @@ static int store_is_right(int quiet, const char *when, unsigned a, unsigned b)
     right = nuc_commit_read(&nuc_sys_posix, "state/pipelines/store", &commit, &err) ==
                 NUC_OK &&
             commit.counts.read == RECORDS && commit.counts.delivered == RECORDS &&
-            lost == 0 && repeated == 0 && torn == 0;
+            books_balance(&commit) && lost == 0 && repeated == 0 && torn == 0;
 
     if (!right && !quiet) {
         diag("%s (%u, %u): lost %u, repeated %u, torn %u, read %llu", when, a, b, lost,
@@ -969,6 +989,200 @@ static void test_lost_commit(void)
     nuc_worker_conf_free(&p.conf);
 }
 
+/* The books of each writer. */
+
+/* "skipped+delivered/filtered/corrupt", and "!" where that is not what was passed. */
+static void book_text(char text[64], const nuc_commit_t *commit, size_t i)
+{
+    int of_writer = i < commit->npositions;
+    const nuc_book_t *book = of_writer ? &commit->books[i] : &commit->retired.book;
+
+    snprintf(text, 64, "%llu+%llu/%llu/%llu%s",
+             (unsigned long long) (of_writer ? commit->positions[i].skipped
+                                             : commit->retired.skipped),
+             (unsigned long long) book->delivered, (unsigned long long) book->filtered,
+             (unsigned long long) book->corrupt,
+             nuc_commit_unbalanced(commit, i) ? "!" : "");
+}
+
+static int text_cmp(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* Those in the pipeline's last commit: of each writer, sorted, and of the retired ones.
+ */
+static const char *books(void)
+{
+    static char text[1024];
+    char texts[8][64];
+    size_t i, len;
+    nuc_err_t err;
+    nuc_commit_t commit;
+
+    nuc_commit_init(&commit);
+
+    if (nuc_commit_read(&nuc_sys_posix, "state/pipelines/store", &commit, &err) !=
+            NUC_OK ||
+        commit.npositions > 7) {
+        die(err.message);
+    }
+
+    for (i = 0; i <= commit.npositions; i++) {
+        book_text(texts[i], &commit, i);
+    }
+
+    qsort(texts, commit.npositions, sizeof(texts[0]), text_cmp);
+    len = 0;
+
+    for (i = 0; i <= commit.npositions; i++) {
+        len += (size_t) snprintf(text + len, sizeof(text) - len, "%s%s", i > 0 ? " " : "",
+                                 texts[i]);
+    }
+
+    nuc_commit_free(&commit);
+
+    return text;
+}
+
+static void drain_plain(const char *options, const char *what)
+{
+    plain_t p;
+
+    if (plain_open(&p, options) != NUC_OK ||
+        nuc_pipeline_drain(p.pipeline, 0, &p.err) != NUC_OK) {
+        die(p.err.message);
+    }
+
+    ok(books_balance(nuc_pipeline_commit(p.pipeline)), "%s", what);
+    plain_close(&p);
+}
+
+static void keep_plain(unsigned rounds)
+{
+    nuc_err_t err;
+    run_t run = {.sys = &nuc_sys_posix};
+    nuc_keeper_t keeper;
+
+    if (nuc_keeper_open(&keeper, &nuc_sys_posix, "state", "queue", count_report, &run,
+                        &err) != NUC_OK) {
+        die(err.message);
+    }
+
+    while (rounds-- > 0) {
+        if (nuc_keeper_round(&keeper, &err) != NUC_OK) {
+            die(err.message);
+        }
+    }
+
+    nuc_keeper_close(&keeper);
+}
+
+/* The first segment of each writer. */
+static int remove_first(void *ctx, const char *name)
+{
+    char path[NUC_PATH_MAX];
+
+    snprintf(path, sizeof(path), "queue/%s/00000000000000000001.seg", name);
+    *(int *) ctx += unlink(path) == 0;
+
+    return 0;
+}
+
+static void test_books(void)
+{
+    int removed = 0;
+
+    begin("run");
+    drain_plain("tenants north;", "delivered and filtered");
+    is_str(books(), "0+6/12/0 0+6/12/0 0+0/0/0", "stand in each writer's book");
+
+    keep_plain(3);
+    write_log("queue", 0, 9);
+    drain_plain("", "two writers are gone, one has come");
+    is_str(books(), "0+9/0/0 0+12/24/0", "theirs are kept as those of the retired");
+
+    begin("run");
+    drain_plain("start latest;", "start latest");
+    is_str(books(), "18+0/0/0 18+0/0/0 0+0/0/0", "what was there before is skipped");
+    write_log("queue", 0, 5);
+    drain_plain("", "and what comes then");
+    is_str(books(), "0+5/0/0 18+0/0/0 18+0/0/0 0+0/0/0", "is not");
+
+    begin("run");
+    damage_log();
+    drain_plain("", "damage");
+    ok(strstr(books(), "0+17/0/1") != NULL, "is in its writer's book: %s", books());
+
+    begin("run");
+    nuc_sys_posix.list(&nuc_sys_posix, "queue", remove_first, &removed);
+    is_int(removed, 2, "segments are lost before a pipeline is registered");
+    drain_plain("", "and passed over");
+    is_str(books(), "8+10/0/0 8+10/0/0 0+0/0/0", "it begins behind them");
+
+    begin("run");
+    removed = 0;
+    drain_plain("batch_events 1;", "a pipeline is registered");
+    write_log("queue", 0, 12);
+    nuc_sys_posix.list(&nuc_sys_posix, "queue", remove_first, &removed);
+    drain_plain("", "and segments are lost that it has not read");
+    is_str(books(), "0+18/0/0 0+18/0/0 0+4/0/8 0+0/0/0", "they are corrupt");
+}
+
+/* The position moves on by one record, and nobody counts it. */
+static void hide_record(void)
+{
+    size_t i, low = 0;
+    nuc_err_t err;
+    nuc_commit_t commit;
+
+    nuc_commit_init(&commit);
+
+    if (nuc_commit_read(&nuc_sys_posix, "state/pipelines/store", &commit, &err) !=
+        NUC_OK) {
+        die(err.message);
+    }
+
+    for (i = 0; i < commit.npositions; i++) {
+        low = commit.positions[i].sequence < commit.positions[low].sequence ? i : low;
+    }
+
+    commit.positions[low].sequence++;
+
+    if (nuc_commit_write(&nuc_sys_posix, "state/pipelines/store", &commit, &err) !=
+        NUC_OK) {
+        die(err.message);
+    }
+
+    nuc_commit_free(&commit);
+}
+
+static void test_hidden_record(void)
+{
+    int did;
+    plain_t p;
+
+    begin("run");
+    is_int(plain_open(&p, "batch_events 5;"), NUC_OK, "a pipeline");
+    is_int(nuc_pipeline_step(p.pipeline, 0, 1, &did, &p.err), NUC_OK, "a batch");
+    plain_close(&p);
+    is_str(books(), "0+0/0/0 0+5/0/0 0+0/0/0", "is in the books");
+
+    hide_record();
+    is_int(plain_open(&p, ""), NUC_OK, "its commit skips a record");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "it goes on");
+    is_int((long long) plain_counts(&p)->read, RECORDS - 1, "the record is not read");
+    ok(!books_balance(nuc_pipeline_commit(p.pipeline)), "which is seen");
+    plain_close(&p);
+
+    keep_plain(3);
+    write_log("queue", 0, 9);
+    is_int(plain_open(&p, ""), NUC_OK, "its writer goes");
+    is_int(nuc_pipeline_drain(p.pipeline, 0, &p.err), NUC_OK, "others come");
+    plain_close(&p);
+    is_str(books(), "0+9/0/0 0+35/0/0!", "the loss stays in the books");
+}
+
 /* Makes the directory of the test where it costs least. */
 static int make_top(const char *in)
 {
@@ -1007,6 +1221,8 @@ int main(void)
     test_filters();
     test_batches();
     test_damage();
+    test_books();
+    test_hidden_record();
     test_keeper();
     test_lost_commit();
     test_failures(total);
@@ -1015,6 +1231,8 @@ int main(void)
     test_sites(total);
     test_forget();
     test_rename();
+
+    is_int(unbalanced, 0, "the books held at every commit, through all of this");
 
     if (chdir("/") == 0) {
         sim_remove_tree(top);

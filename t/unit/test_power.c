@@ -5,7 +5,7 @@
  * The power is cut at every operation that the log, the worker and the file sink make,
  * and what the disk may then hold is gone on with.  At the end every acknowledged record
  * is in the store exactly once, unchanged; a refused one is not; all pipelines have the
- * same.
+ * same; and at every commit the books of every writer balance.
  *
  * Then the same again with one fsync or fdatasync left out, for each there is in the
  * sources: the loss must be noticed, or that sync, or this test, is good for nothing.
@@ -197,6 +197,19 @@ static int register_pipelines(world_t *world)
     return 1;
 }
 
+/* Every sequence that the pipeline has passed is in the books of its writer. */
+static void check_books(world_t *world, const nuc_pipeline_t *pipeline)
+{
+    size_t i;
+    const nuc_commit_t *commit = nuc_pipeline_commit(pipeline);
+
+    for (i = 0; i <= commit->npositions; i++) {
+        if (nuc_commit_unbalanced(commit, i) != 0) {
+            wrong(world, "the books of a writer do not balance", i);
+        }
+    }
+}
+
 /* Let a pipeline deliver what there is; returns 0 when the life ended on the way. */
 static int deliver(world_t *world, unsigned which)
 {
@@ -217,8 +230,11 @@ static int deliver(world_t *world, unsigned which)
 
     if (rc == NUC_OK) {
         do {
+            check_books(world, pipeline);
             rc = nuc_pipeline_step(pipeline, nuc_time_monotonic(), 1, &did, &err);
         } while (rc == NUC_OK && did);
+
+        check_books(world, pipeline);
 
         nuc_pipeline_close(pipeline);
     }
@@ -426,6 +442,31 @@ static int read_entry(void *ctx, const char *name)
     return 0;
 }
 
+/* The pipeline says that it has delivered what its store holds, and no more. */
+static void check_delivered(world_t *world, unsigned which, const unsigned char *times)
+{
+    uint64_t n, stored = 0;
+    char dir[NUC_PATH_MAX];
+    nuc_err_t err;
+    nuc_commit_t commit;
+
+    for (n = 1; n < world->next; n++) {
+        stored += times[n];
+    }
+
+    nuc_commit_init(&commit);
+
+    if (nuc_state_pipeline_dir(dir, world->state, world->conf.pipelines[which].name,
+                               &err) != NUC_OK ||
+        nuc_commit_read(sim_sys(world->sim), dir, &commit, &err) != NUC_OK) {
+        wrong(world, "a commit cannot be read", which);
+    } else if (commit.counts.delivered != stored) {
+        wrong(world, "the books have another number of records than the store", stored);
+    }
+
+    nuc_commit_free(&commit);
+}
+
 static void check(world_t *world)
 {
     unsigned i;
@@ -452,6 +493,8 @@ static void check(world_t *world)
                 wrong(world, "a refused record is stored", n);
             }
         }
+
+        check_delivered(world, i, times[i]);
     }
 
     for (n = 1; n < world->next; n++) {

@@ -11,29 +11,32 @@ use warnings;
 
 use IO::Select;
 use IO::Socket::INET;
-use Socket qw(IPPROTO_TCP TCP_NODELAY SOL_SOCKET SO_LINGER SO_RCVBUF SHUT_WR);
+use IO::Socket::UNIX;
+use Socket qw(SOCK_STREAM IPPROTO_TCP TCP_NODELAY SOL_SOCKET SO_LINGER SO_RCVBUF SHUT_WR);
 use Time::HiRes qw(time);
 
 use constant TIMEOUT => 30;
 
-# Options: port, timeout (seconds for each answer), rcvbuf (bytes).  Dies unless connected, or
+# Options: port, or unix (the path of a socket), timeout (seconds for each answer), rcvbuf (bytes).  Dies unless connected, or
 # returns undef with "may_fail".
 sub new {
     my ($class, %opt) = @_;
 
-    my $socket = IO::Socket::INET->new(
-        PeerAddr => '127.0.0.1',
-        PeerPort => $opt{port},
-        Proto    => 'tcp',
-        Timeout  => $opt{timeout} // TIMEOUT,
-    );
+    my $socket = $opt{unix}
+        ? IO::Socket::UNIX->new(Type => SOCK_STREAM, Peer => $opt{unix})
+        : IO::Socket::INET->new(
+            PeerAddr => '127.0.0.1',
+            PeerPort => $opt{port},
+            Proto    => 'tcp',
+            Timeout  => $opt{timeout} // TIMEOUT,
+        );
 
     if (!$socket) {
         return if $opt{may_fail};
-        die "connect to 127.0.0.1:$opt{port} failed: $!\n";
+        die 'connect to ' . ($opt{unix} // "127.0.0.1:$opt{port}") . " failed: $!\n";
     }
 
-    $socket->setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
+    $socket->setsockopt(IPPROTO_TCP, TCP_NODELAY, 1) if !$opt{unix};
     $socket->setsockopt(SOL_SOCKET, SO_RCVBUF, $opt{rcvbuf}) if $opt{rcvbuf};
     $socket->blocking(0);
 

@@ -145,6 +145,7 @@ END
 my $WORKER_CONF = <<'END';
 state %%STATE%%;
 queue log { path %%QUEUE%%; }
+api %%API%%;
 
 pipeline store {
     %%PIPELINE%%
@@ -165,6 +166,7 @@ END
 #     nginx, worker            whole templates instead of the ones above
 #     main, events, http, server, locations, queue_options    inserted into nginx's
 #     pipeline, sink, more                                    inserted into the worker's
+#     api                      the worker's local API (off); "unix:%%DIR%%/worker.sock" for $t->api
 #     env                      a hash: more environment for both
 sub new {
     my ($class, %opt) = @_;
@@ -232,6 +234,7 @@ sub fill_in {
         STORE         => $self->{store},
         AUTH          => $opt->{keys} ? $opt->{limits} // 'nucleus_limit off;' : 'nucleus_auth off;',
         REGISTRY      => $opt->{keys} ? 'nucleus_registry ' . $self->registry->snapshot . ';' : '',
+        API           => $opt->{api} // 'off',
         QUEUE_OPTIONS => $opt->{queue_options} // 'min_free=0 segment=4m',
         map { (uc $_ => $opt->{$_} // '') }
             qw(main events http server locations pipeline sink more),
@@ -807,7 +810,7 @@ sub client {
 sub request {
     my ($self, $method, $uri, $headers, $body, %opt) = @_;
 
-    my $c = Nucleus::Client->new(port => $opt{port} // $self->{port}, may_fail => 1);
+    my $c = Nucleus::Client->new(port => $opt{port} // $self->{port}, unix => $opt{unix}, may_fail => 1);
     my $r = $c && $c->request($method, $uri, [ @$headers, Connection => 'close' ], $body, %opt);
     $c->close if $c;
 
@@ -821,6 +824,13 @@ sub get {
     my @headers = @{ delete $opt{headers} // [] };
 
     return $self->request('GET', $uri, \@headers, undef, %opt);
+}
+
+# The same to the worker's local API.
+sub api {
+    my ($self, $uri, %opt) = @_;
+
+    return $self->request('GET', $uri, $opt{headers} // [], undef, unix => "$self->{dir}/worker.sock", %opt);
 }
 
 # Options: type (application/json), headers (a list), and those of request.
