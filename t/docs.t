@@ -175,9 +175,10 @@ for my $file (glob "$root/ngx_nucleus_module/worker/*.c") {
     my $level = qr/NUC_LEVEL_(?:WARN|ERROR|ALERT)/;
 
     push @alarms, map { value_of($_) } $text =~ /$level,\s*$literal/g;
+    push @alarms, map { value_of($_) } map { /$literal/g } $text =~ /$level,\s*\w[^;"]*\? ($literal\s*: $literal),/g;
     push @alarms, map { value_of($_) }
         map { /$literal/g } $text =~ /nuc_worker_log\(\s*level,\s*([^;]*?)NUC_FIELD/gs;
-    push @alarms, map { value_of($_) } $text =~ /nuc_keeper_say\(&\w+,\s*$literal/g;
+    push @alarms, map { value_of($_) } $text =~ /nuc_worker_log_trouble\(&[\w>.-]+,\s*$literal/g;
 }
 
 my @logged;
@@ -200,6 +201,23 @@ for my $message (sort keys %{ { map { $_ => 1 } @logged } }) {
     my @parts = map { quotemeta } grep { /\w{2}/ } map { s/^[\s":;]+|[\s":;]+$//gr } split $value, $message;
     my $span = join '[^`]*', @parts;
     like($operations, qr/`$span[^`]*`/, "operations.md explains: $message");
+}
+
+# ---- metrics of the worker
+
+{
+    my $text = $t->read_file("$root/ngx_nucleus_module/worker/nuc_metrics.c");
+    my ($from_worker) = $t->read_file("$root/docs/metrics.md") =~ /^## From the worker\n(.*?)(?=^## |\z)/ms;
+    my (@have, @said);
+
+    while ($text =~ /nuc_metric_t nuc_metric_\w+ = \{\s*"(\w+)",\s*NUC_METRIC_(\w+),/g) {
+        my ($name, $type) = ($1, lc $2);
+        push @have, $name . ($type eq 'counter' ? '_total' : '') . " $type";
+    }
+
+    push @said, "$1 $2" while ($from_worker // '') =~ /^\| `(nucleus_\w+)`(?: \\\*)? \| (\w+) \|/mg;
+    cmp_ok(scalar @have, '>', 15, 'the metrics of the worker are found');
+    same(\@said, \@have, 'each metric of the worker, with its type');
 }
 
 # ---- links

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "nuc_ctl_actor.h"
+#include "nuc_logline.h"
 
 #define NUC_HELP_WIDTH 28 /* of what the helping words stand behind */
 
@@ -203,6 +204,34 @@ static int nuc_ctl_exit_of(nuc_rc_t rc)
     return rc == NUC_NOT_FOUND ? NUC_EXIT_NOT_FOUND : NUC_EXIT_FAILED;
 }
 
+/* A line for programs; 0 when that is not what was asked for. */
+static int nuc_ctl_tell_json(const nuc_ctl_t *ctl, nuc_level_t level, const char *msg,
+                             const nuc_err_t *err)
+{
+    nuc_buf_t line = NUC_BUF_INIT;
+
+    if (!ctl->json) {
+        return 0;
+    }
+
+    nuc_logline_begin(&line, level, "nucleusctl", msg);
+
+    if (ctl->command != NULL) {
+        nuc_logline_text(&line, "command", ctl->command->name);
+    }
+
+    nuc_logline_error(&line, err);
+    nuc_logline_end(&line);
+
+    if (!line.failed) {
+        fwrite(line.data, 1, line.len, stderr);
+    }
+
+    nuc_buf_free(&line);
+
+    return 1;
+}
+
 static void nuc_ctl_tell(const char *kind, const nuc_err_t *err)
 {
     fprintf(stderr, "nucleusctl: %s%s\n", kind, err->message);
@@ -212,29 +241,39 @@ static void nuc_ctl_tell(const char *kind, const nuc_err_t *err)
     }
 }
 
-int nuc_ctl_fail(const nuc_err_t *err)
+int nuc_ctl_fail(const nuc_ctl_t *ctl, const nuc_err_t *err)
 {
-    nuc_ctl_tell("", err);
+    if (!nuc_ctl_tell_json(ctl, NUC_LEVEL_ERROR, "the command failed", err)) {
+        nuc_ctl_tell("", err);
+    }
 
     return nuc_ctl_exit_of(err->rc);
 }
 
-void nuc_ctl_warn(const nuc_err_t *err)
+void nuc_ctl_warn(const nuc_ctl_t *ctl, const nuc_err_t *err)
 {
-    nuc_ctl_tell("warning: ", err);
+    if (!nuc_ctl_tell_json(ctl, NUC_LEVEL_WARN, "the command warns", err)) {
+        nuc_ctl_tell("warning: ", err);
+    }
 }
 
 int nuc_ctl_misuse(const nuc_ctl_t *ctl, const char *fmt, ...)
 {
     va_list args;
+    nuc_err_t err, text;
 
-    fputs("nucleusctl: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    vsnprintf(text.message, sizeof(text.message), fmt, args);
     va_end(args);
-    fprintf(stderr, "\nnucleusctl: hint: nucleusctl %s%s--help\n",
-            ctl->command != NULL ? ctl->command->name : "",
-            ctl->command != NULL ? " " : "");
+
+    nuc_err_set(&err, NUC_INVALID, "%s", text.message);
+    nuc_err_hint(&err, "nucleusctl %s%s--help",
+                 ctl->command != NULL ? ctl->command->name : "",
+                 ctl->command != NULL ? " " : "");
+
+    if (!nuc_ctl_tell_json(ctl, NUC_LEVEL_ERROR, "wrong command line", &err)) {
+        nuc_ctl_tell("", &err);
+    }
 
     return NUC_EXIT_USAGE;
 }
@@ -549,16 +588,18 @@ static const char *nuc_ctl_registry_path(const nuc_ctl_t *ctl)
 /* What a command says is printed at its end, also when it failed. */
 static int nuc_ctl_flush(nuc_ctl_t *ctl, int status)
 {
+    nuc_err_t err;
+
     if (ctl->out.failed) {
-        fputs("nucleusctl: no memory for the answer\n", stderr);
-        return NUC_EXIT_FAILED;
+        nuc_err_set(&err, NUC_NOMEM, "no memory for the answer");
+        return nuc_ctl_fail(ctl, &err);
     }
 
     if ((ctl->out.len > 0 &&
          fwrite(ctl->out.data, 1, ctl->out.len, stdout) != ctl->out.len) ||
         fflush(stdout) == EOF) {
-        fprintf(stderr, "nucleusctl: the answer could not be printed (%d: %s)\n", errno,
-                strerror(errno));
+        nuc_err_sys(&err, NUC_IO, errno, "the answer could not be printed");
+        nuc_ctl_fail(ctl, &err);
         return status == NUC_EXIT_OK ? NUC_EXIT_FAILED : status;
     }
 
@@ -581,6 +622,20 @@ static int nuc_ctl_standard_files(const nuc_sys_t *sys)
     return fd;
 }
 
+/* A command line that is wrong before it comes to that is told of in the same form. */
+static int nuc_ctl_wants_json(int argc, char **argv)
+{
+    int i;
+
+    for (i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
 int nuc_ctl_run(int argc, char **argv)
 {
     int status;
@@ -597,6 +652,7 @@ int nuc_ctl_run(int argc, char **argv)
         return NUC_EXIT_FAILED;
     }
 
+    ctl.json = nuc_ctl_wants_json(argc, argv);
     status = nuc_ctl_parse(&ctl, argc, argv);
 
     if (status == 0) {

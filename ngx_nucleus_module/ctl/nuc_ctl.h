@@ -81,11 +81,12 @@ const char *nuc_ctl_option(const nuc_ctl_t *ctl, const char *name);
 /* The values of one that may be given more than once: *at is 0 at first. */
 const char *nuc_ctl_next(const nuc_ctl_t *ctl, const char *name, size_t *at);
 
-/* Tell what failed, to standard error; what to exit with. */
-int nuc_ctl_fail(const nuc_err_t *err);
+/* Tell what failed, to standard error, with --json as a line of a log (nuc_logline.h);
+ * what to exit with. */
+int nuc_ctl_fail(const nuc_ctl_t *ctl, const nuc_err_t *err);
 int nuc_ctl_misuse(const nuc_ctl_t *ctl, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-void nuc_ctl_warn(const nuc_err_t *err);
+void nuc_ctl_warn(const nuc_ctl_t *ctl, const nuc_err_t *err);
 
 /* Open the registry, and publish what a command that was interrupted did not; 0, or what
  * to exit with. */

@@ -243,7 +243,7 @@ static int nuc_key_load(nuc_ctl_t *ctl, const char *tenant, const uint64_t *id,
         rc = nuc_last_used_read(ctl->sys, queue, &used->uses, &used->count, &err);
     }
 
-    return rc == NUC_OK ? 0 : nuc_ctl_fail(&err);
+    return rc == NUC_OK ? 0 : nuc_ctl_fail(ctl, &err);
 }
 
 static void nuc_key_list_text(nuc_ctl_t *ctl, const nuc_registry_keys_t *list,
@@ -414,7 +414,7 @@ static int nuc_key_bring(nuc_ctl_t *ctl, nuc_secret_t *secret, nuc_key_change_pt
     }
 
     if (rc != NUC_OK) {
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     rc = bring(ctl, secret, change, &ends, &err);
@@ -424,7 +424,7 @@ static int nuc_key_bring(nuc_ctl_t *ctl, nuc_secret_t *secret, nuc_key_change_pt
             ctl->sys->unlink(ctl->sys, file);
         }
 
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     status = nuc_ctl_publish(ctl);
@@ -432,7 +432,7 @@ static int nuc_key_bring(nuc_ctl_t *ctl, nuc_secret_t *secret, nuc_key_change_pt
 
     if (rc != NUC_OK) {
         nuc_err_hint(&err, "it is made and nobody has it: revoke it, see key list");
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     return status;
@@ -712,7 +712,7 @@ int nuc_ctl_key_revoke(nuc_ctl_t *ctl)
     }
 
     if (status == 0 && nuc_registry_key_revoke(ctl->registry, id, &err) != NUC_OK) {
-        status = nuc_ctl_fail(&err);
+        status = nuc_ctl_fail(ctl, &err);
     }
 
     if (status == 0) {
@@ -764,7 +764,7 @@ int nuc_ctl_key_limits(nuc_ctl_t *ctl)
 
     if (status == 0 &&
         nuc_registry_key_limits(ctl->registry, id, &limits, &err) != NUC_OK) {
-        status = nuc_ctl_fail(&err);
+        status = nuc_ctl_fail(ctl, &err);
     }
 
     if (status == 0) {

@@ -269,12 +269,12 @@ int nuc_ctl_queue_status(nuc_ctl_t *ctl)
     free(q.segments.firsts);
     free(q.writers);
 
-    return rc == NUC_OK ? NUC_EXIT_OK : nuc_ctl_fail(&err);
+    return rc == NUC_OK ? NUC_EXIT_OK : nuc_ctl_fail(ctl, &err);
 }
 
 /* ---- verify and adopt: the worker's */
 
-static int nuc_queue_worker(char **argv)
+static int nuc_queue_worker(const nuc_ctl_t *ctl, char **argv)
 {
     nuc_rc_t rc;
     nuc_err_t err;
@@ -287,7 +287,7 @@ static int nuc_queue_worker(char **argv)
         nuc_program_become(path, argv, &err);
     }
 
-    nuc_ctl_fail(&err);
+    nuc_ctl_fail(ctl, &err);
 
     return NUC_EXIT_FAILED;
 }
@@ -297,7 +297,7 @@ int nuc_ctl_queue_verify(nuc_ctl_t *ctl)
     char *argv[] = {(char *) NUC_WORKER_PROGRAM, (char *) "--verify",
                     (char *) ctl->argument, ctl->json ? (char *) "--json" : NULL, NULL};
 
-    return nuc_queue_worker(argv);
+    return nuc_queue_worker(ctl, argv);
 }
 
 int nuc_ctl_queue_adopt(nuc_ctl_t *ctl)
@@ -305,6 +305,7 @@ int nuc_ctl_queue_adopt(nuc_ctl_t *ctl)
     int status;
     size_t i, count;
     char **argv;
+    nuc_err_t err;
 
     for (count = 0; ctl->rest != NULL && ctl->rest[count] != NULL; count++) {
         /* void */
@@ -317,8 +318,8 @@ int nuc_ctl_queue_adopt(nuc_ctl_t *ctl)
     argv = calloc(count + 4, sizeof(*argv));
 
     if (argv == NULL) {
-        fputs("nucleusctl: no memory\n", stderr);
-        return NUC_EXIT_FAILED;
+        nuc_err_set(&err, NUC_NOMEM, "no memory for a command line");
+        return nuc_ctl_fail(ctl, &err);
     }
 
     argv[0] = (char *) NUC_WORKER_PROGRAM;
@@ -330,7 +331,7 @@ int nuc_ctl_queue_adopt(nuc_ctl_t *ctl)
 
     /* given before the words of the command */
     argv[count + 2] = ctl->json ? (char *) "--json" : NULL;
-    status = nuc_queue_worker(argv);
+    status = nuc_queue_worker(ctl, argv);
     free(argv);
 
     return status;

@@ -30,7 +30,7 @@ static int nuc_ctl_open_only(nuc_ctl_t *ctl)
     return nuc_registry_open(ctl->sys, ctl->path, &ctl->actor, &ctl->registry, &err) ==
                    NUC_OK
                ? 0
-               : nuc_ctl_fail(&err);
+               : nuc_ctl_fail(ctl, &err);
 }
 
 int nuc_ctl_open(nuc_ctl_t *ctl)
@@ -42,7 +42,7 @@ int nuc_ctl_open(nuc_ctl_t *ctl)
     status = nuc_ctl_open_only(ctl);
 
     if (status == 0 && nuc_registry_publish(ctl->registry, 0, &err) != NUC_OK) {
-        nuc_ctl_warn(&err);
+        nuc_ctl_warn(ctl, &err);
     }
 
     return status;
@@ -63,7 +63,7 @@ int nuc_ctl_publish(nuc_ctl_t *ctl)
                 err.message);
     nuc_err_hint(&told, "mend that, then: nucleusctl snapshot");
 
-    return nuc_ctl_fail(&told);
+    return nuc_ctl_fail(ctl, &told);
 }
 
 int nuc_ctl_key_id(const nuc_ctl_t *ctl, uint64_t *id)
@@ -110,7 +110,7 @@ static void nuc_wait_text(nuc_ctl_t *ctl, const nuc_readers_t *readers)
     }
 }
 
-static int nuc_wait_behind(const nuc_readers_t *readers)
+static int nuc_wait_behind(const nuc_ctl_t *ctl, const nuc_readers_t *readers)
 {
     nuc_err_t err;
     nuc_buf_t pids = NUC_BUF_INIT;
@@ -122,19 +122,19 @@ static int nuc_wait_behind(const nuc_readers_t *readers)
                  "they go on as before: look at nginx's error log, reload nginx or end "
                  "them");
     nuc_buf_free(&pids);
-    nuc_ctl_fail(&err);
+    nuc_ctl_fail(ctl, &err);
 
     return NUC_EXIT_BEHIND;
 }
 
-static int nuc_wait_unknown(const nuc_err_t *why)
+static int nuc_wait_unknown(const nuc_ctl_t *ctl, const nuc_err_t *why)
 {
     nuc_err_t err;
 
     nuc_err_set(&err, NUC_UNKNOWN, "whether nginx has taken that up is not known: %.200s",
                 why->message);
     nuc_err_hint(&err, "nucleusctl snapshot --rewrite, then reload nginx");
-    nuc_ctl_fail(&err);
+    nuc_ctl_fail(ctl, &err);
 
     return NUC_EXIT_BEHIND;
 }
@@ -170,7 +170,7 @@ int nuc_ctl_wait(nuc_ctl_t *ctl)
     }
 
     if (nuc_registry_info(ctl->registry, &info, &err) != NUC_OK) {
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     until = nuc_time_monotonic() + 1000 * ms;
@@ -179,7 +179,7 @@ int nuc_ctl_wait(nuc_ctl_t *ctl)
         rc = nuc_readers_look(ctl->sys, info.readers, info.generation, &readers, &err);
 
         if (rc != NUC_OK) {
-            return nuc_wait_unknown(&err);
+            return nuc_wait_unknown(ctl, &err);
         }
 
         if (readers.behind == 0 || nuc_time_monotonic() >= until) {
@@ -195,7 +195,7 @@ int nuc_ctl_wait(nuc_ctl_t *ctl)
         nuc_wait_text(ctl, &readers);
     }
 
-    return readers.behind == 0 ? 0 : nuc_wait_behind(&readers);
+    return readers.behind == 0 ? 0 : nuc_wait_behind(ctl, &readers);
 }
 
 /* ---- init */
@@ -267,7 +267,7 @@ int nuc_ctl_init(nuc_ctl_t *ctl)
     memset(&err, 0, sizeof(err));
 
     if (snapshot != NULL && nuc_init_absolute(snapshot, path, &err) != NUC_OK) {
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     rc = nuc_registry_create(ctl->sys, ctl->path, snapshot != NULL ? path : NULL,
@@ -282,7 +282,7 @@ int nuc_ctl_init(nuc_ctl_t *ctl)
     }
 
     if (rc != NUC_OK) {
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     nuc_init_tell(ctl, &info, made);
@@ -380,7 +380,7 @@ int nuc_ctl_audit(nuc_ctl_t *ctl)
 
     nuc_buf_free(&out.cells);
 
-    return rc == NUC_OK ? NUC_EXIT_OK : nuc_ctl_fail(&err);
+    return rc == NUC_OK ? NUC_EXIT_OK : nuc_ctl_fail(ctl, &err);
 }
 
 /* ---- snapshot */
@@ -448,7 +448,8 @@ static void nuc_snapshot_text(nuc_ctl_t *ctl, const nuc_snapshot_state_t *s)
 }
 
 /* What is wrong with it is told once more by what it exits with. */
-static int nuc_snapshot_judge(const nuc_snapshot_state_t *s, const nuc_err_t *readers)
+static int nuc_snapshot_judge(const nuc_ctl_t *ctl, const nuc_snapshot_state_t *s,
+                              const nuc_err_t *readers)
 {
     nuc_err_t err;
 
@@ -474,7 +475,7 @@ static int nuc_snapshot_judge(const nuc_snapshot_state_t *s, const nuc_err_t *re
         return NUC_EXIT_OK;
     }
 
-    nuc_ctl_fail(&err);
+    nuc_ctl_fail(ctl, &err);
 
     return NUC_EXIT_FAILED;
 }
@@ -502,7 +503,7 @@ int nuc_ctl_snapshot(nuc_ctl_t *ctl)
     }
 
     if (rc != NUC_OK) {
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     nuc_registry_published(ctl->registry, &s.published);
@@ -515,5 +516,5 @@ int nuc_ctl_snapshot(nuc_ctl_t *ctl)
         nuc_snapshot_text(ctl, &s);
     }
 
-    return nuc_snapshot_judge(&s, &err);
+    return nuc_snapshot_judge(ctl, &s, &err);
 }

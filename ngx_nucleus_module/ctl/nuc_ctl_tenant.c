@@ -157,13 +157,13 @@ static int nuc_tenant_print(nuc_ctl_t *ctl)
 
     nuc_registry_tenants_free(&list);
 
-    return rc == NUC_OK ? NUC_EXIT_OK : nuc_ctl_fail(&err);
+    return rc == NUC_OK ? NUC_EXIT_OK : nuc_ctl_fail(ctl, &err);
 }
 
 /* What was changed is published; 0, or what to exit with. */
 static int nuc_tenant_changed(nuc_ctl_t *ctl, nuc_rc_t rc, const nuc_err_t *err)
 {
-    return rc == NUC_OK ? nuc_ctl_publish(ctl) : nuc_ctl_fail(err);
+    return rc == NUC_OK ? nuc_ctl_publish(ctl) : nuc_ctl_fail(ctl, err);
 }
 
 /* What a command that has changed the tenant answers. */
@@ -237,7 +237,7 @@ int nuc_ctl_tenant_list(nuc_ctl_t *ctl)
 
     if (nuc_registry_tenants(ctl->registry, NULL, &list, &err) != NUC_OK) {
         nuc_registry_tenants_free(&list);
-        return nuc_ctl_fail(&err);
+        return nuc_ctl_fail(ctl, &err);
     }
 
     if (ctl->json) {

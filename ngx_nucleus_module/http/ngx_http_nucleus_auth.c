@@ -672,8 +672,10 @@ ngx_http_nucleus_check_key(ngx_http_request_t *r,
                        auth->digest)
         != NUC_OK)
     {
-        ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
-                      "nucleus can't make the digest of a key");
+        if (ngx_http_nucleus_is_news(NGX_HTTP_NUCLEUS_FAULT_DIGEST)) {
+            ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                          "nucleus can't make the digest of a key");
+        }
 
         auth->code = NGX_HTTP_NUCLEUS_REGISTRY_FAILED;
         return;

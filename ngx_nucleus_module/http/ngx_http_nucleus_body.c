@@ -257,10 +257,13 @@ ngx_http_nucleus_append_body(ngx_http_request_t *r,
         n = ngx_read_file(b->file, p, size, b->file_pos);
 
         if (n != (ssize_t) size) {
-            ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
-                          "read of the request body from \"%V\" returned "
-                          "only %z bytes instead of %O",
-                          &b->file->name, n, size);
+            if (ngx_http_nucleus_is_news(NGX_HTTP_NUCLEUS_FAULT_BODY_FILE)) {
+                ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                              "read of the request body from \"%V\" returned "
+                              "only %z bytes instead of %O",
+                              &b->file->name, n, size);
+            }
+
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
     }
@@ -314,8 +317,11 @@ ngx_http_nucleus_grow_body(ngx_http_request_t *r, ngx_http_nucleus_ctx_t *ctx,
 
     p = realloc(ctx->capacity ? ctx->body.data : NULL, capacity);
     if (p == NULL) {
-        ngx_log_error(NGX_LOG_EMERG, r->connection->log, ngx_errno,
-                      "realloc(%uz) failed", capacity);
+        if (ngx_http_nucleus_is_news(NGX_HTTP_NUCLEUS_FAULT_BODY_MEMORY)) {
+            ngx_log_error(NGX_LOG_EMERG, r->connection->log, ngx_errno,
+                          "realloc(%uz) failed", capacity);
+        }
+
         ngx_http_nucleus_release(ctx, capacity - ctx->capacity);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

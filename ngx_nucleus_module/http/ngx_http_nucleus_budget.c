@@ -129,8 +129,11 @@ ngx_http_nucleus_refuse_size(ngx_http_request_t *r, ngx_int_t rc, size_t size)
     ngx_uint_t  seconds;
 
     if (rc != NGX_BUSY) {
-        ngx_log_error(NGX_LOG_EMERG, r->connection->log, ngx_errno,
-                      "nucleus has no memory to account for a request");
+        if (ngx_http_nucleus_is_news(NGX_HTTP_NUCLEUS_FAULT_ACCOUNT)) {
+            ngx_log_error(NGX_LOG_EMERG, r->connection->log, ngx_errno,
+                          "nucleus has no memory to account for a request");
+        }
+
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 

@@ -51,6 +51,9 @@
 /* bytes, for 64 request ids */
 #define NGX_HTTP_NUCLEUS_RANDOM        1024
 
+/* ms after which a fault that stays is told again */
+#define NGX_HTTP_NUCLEUS_FAULT_REPEAT  60000
+
 
 /* takes events without a key */
 
@@ -240,6 +243,19 @@ struct ngx_http_nucleus_ticket_s {
 };
 
 
+/* what can fail anew with each request, and is told once a minute */
+
+typedef enum {
+    NGX_HTTP_NUCLEUS_FAULT_DIGEST = 0,
+    NGX_HTTP_NUCLEUS_FAULT_ID,
+    NGX_HTTP_NUCLEUS_FAULT_BODY_FILE,
+    NGX_HTTP_NUCLEUS_FAULT_BODY_MEMORY,
+    NGX_HTTP_NUCLEUS_FAULT_ACCOUNT,
+    NGX_HTTP_NUCLEUS_FAULT_READER,
+    NGX_HTTP_NUCLEUS_FAULTS
+} ngx_http_nucleus_fault_e;
+
+
 /* what a worker process keeps from request to request */
 
 typedef struct {
@@ -257,6 +273,7 @@ typedef struct {
 
     ngx_uint_t                     nslowed;       /* refusals that wait */
     unsigned                       crowded:1;     /* a quota had no place */
+    ngx_msec_t                     told[NGX_HTTP_NUCLEUS_FAULTS];
 
     ngx_shm_zone_t                *zone;          /* of limits and quotas */
     nuc_budget_t                   budget;        /* of max_inflight */
@@ -594,6 +611,23 @@ ngx_int_t ngx_http_nucleus_status_handler(ngx_http_request_t *r);
 
 extern ngx_module_t                ngx_http_nucleus_module;
 extern ngx_http_nucleus_process_t  ngx_http_nucleus_process;
+
+
+/* has the fault not been told in the last minute? it is then being told */
+
+static ngx_inline ngx_uint_t
+ngx_http_nucleus_is_news(ngx_http_nucleus_fault_e fault)
+{
+    ngx_msec_t  *told = &ngx_http_nucleus_process.told[fault];
+
+    if (*told && ngx_current_msec - *told < NGX_HTTP_NUCLEUS_FAULT_REPEAT) {
+        return 0;
+    }
+
+    *told = ngx_current_msec;
+
+    return 1;
+}
 
 
 #endif /* _NGX_HTTP_NUCLEUS_MODULE_H_INCLUDED_ */

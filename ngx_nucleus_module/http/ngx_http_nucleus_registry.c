@@ -470,7 +470,8 @@ ngx_http_nucleus_drop_old(ngx_http_nucleus_registry_t *nr)
 
     if (nuc_reader_lock_move(&nr->lock, nr->oldest->file->snapshot.generation,
                              &err)
-        != NUC_OK)
+        != NUC_OK
+        && ngx_http_nucleus_is_news(NGX_HTTP_NUCLEUS_FAULT_READER))
     {
         ngx_log_error(NGX_LOG_ALERT, ngx_cycle->log, 0, "nucleus registry: %s",
                       err.message);

@@ -478,8 +478,11 @@ ngx_http_nucleus_make_records(ngx_http_request_t *r,
         rec->data = event->data;
 
         if (ngx_http_nucleus_make_rid(ctx, rec, event->source, i) != NUC_OK) {
-            ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
-                          "nucleus can't make an id for a record");
+            if (ngx_http_nucleus_is_news(NGX_HTTP_NUCLEUS_FAULT_ID)) {
+                ngx_log_error(NGX_LOG_CRIT, r->connection->log, 0,
+                              "nucleus can't make an id for a record");
+            }
+
             return NGX_ERROR;
         }
 

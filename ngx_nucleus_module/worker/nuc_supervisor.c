@@ -112,6 +112,16 @@ static nuc_child_t *nuc_supervisor_child_of(nuc_supervisor_t *s, nuc_role_t role
     return NULL;
 }
 
+/* Drops the child at the link. */
+static void nuc_supervisor_drop(nuc_child_t **link)
+{
+    nuc_child_t *child = *link;
+
+    *link = child->next;
+    nuc_meter_destroy(child->meter);
+    free(child);
+}
+
 /* Drop those that have left. */
 static void nuc_supervisor_sweep(nuc_supervisor_t *s)
 {
@@ -125,9 +135,7 @@ static void nuc_supervisor_sweep(nuc_supervisor_t *s)
             continue;
         }
 
-        *link = child->next;
-        nuc_meter_destroy(child->meter);
-        free(child);
+        nuc_supervisor_drop(link);
     }
 }
 
@@ -876,6 +884,12 @@ int nuc_supervisor_run(const char *file, nuc_worker_conf_t *conf)
         if (nuc_worker_log_to_console()) {
             nuc_worker_log_error(NUC_LEVEL_ERROR, "worker cannot start", &err);
         }
+
+        while (s.children != NULL) {
+            nuc_supervisor_drop(&s.children);
+        }
+
+        free(s.file);
 
         return 1;
     }

@@ -9,6 +9,7 @@
 #include "nuc_log_verify.h"
 #include "nuc_state.h"
 #include "nuc_time.h"
+#include "nuc_worker_log.h"
 
 #define NUC_VERIFY_EVERY 2000000U /* µs between two lines of progress */
 
@@ -197,9 +198,13 @@ static void nuc_verify_progress(void *ctx, uint64_t done, uint64_t total)
     }
 }
 
-static int nuc_verify_fail(const nuc_err_t *err)
+static int nuc_verify_fail(const nuc_err_t *err, int json)
 {
-    fprintf(stderr, "nucleus-worker: %s\n", err->message);
+    if (json) {
+        nuc_worker_log_error(NUC_LEVEL_ERROR, "the command failed", err);
+    } else {
+        fprintf(stderr, "nucleus-worker: %s\n", err->message);
+    }
 
     return 2;
 }
@@ -263,7 +268,7 @@ static int nuc_verify_queue(const char *dir, int json)
     rc = nuc_log_verify(&nuc_sys_posix, dir, &report, &summary, &err);
 
     if (rc != NUC_OK) {
-        status = nuc_verify_fail(&err);
+        status = nuc_verify_fail(&err, json);
     } else if (json) {
         status = nuc_verify_sum_json(&out, &summary);
     } else {
@@ -374,7 +379,7 @@ static int nuc_verify_state(const char *state, int json)
     nuc_state_names_t names;
 
     if (nuc_state_list(&nuc_sys_posix, state, &names, &err) != NUC_OK) {
-        return nuc_verify_fail(&err);
+        return nuc_verify_fail(&err, json);
     }
 
     for (i = 0; i < names.count; i++) {
@@ -401,7 +406,7 @@ int nuc_verify_command(const char *dir, int json)
     nuc_err_t err;
 
     if (nuc_path_join(path, dir, "pipelines", &err) != NUC_OK) {
-        return nuc_verify_fail(&err);
+        return nuc_verify_fail(&err, json);
     }
 
     return nuc_sys_posix.stat(&nuc_sys_posix, path, &st) == 0

@@ -301,7 +301,7 @@ static nuc_rc_t nuc_conf_set_error_log(nuc_conf_reader_t *r, void *base)
         return nuc_conf_bad(r, "invalid number of arguments in \"%s\"", d->name);
     }
 
-    if (d->nargs == 2 && nuc_worker_log_level(d->args[1], &conf->log_level) != NUC_OK) {
+    if (d->nargs == 2 && nuc_logline_level(d->args[1], &conf->log_level) != NUC_OK) {
         return nuc_conf_bad(r, "invalid level \"%s\" in \"%s\"", d->args[1], d->name);
     }
 

@@ -2,12 +2,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "nuc_buf.h"
 #include "nuc_fs.h"
 #include "nuc_time.h"
 
@@ -23,22 +21,6 @@ static const char *nuc_worker_log_name = "nucleus-worker";
 static nuc_worker_log_target_t *nuc_worker_log_target; /* shared; NULL: never opened */
 static int nuc_worker_log_console =
     -1; /* standard error as it was, while a file is there */
-
-static const char *const nuc_level_names[] = {"info", "notice", "warn", "error", "alert"};
-
-nuc_rc_t nuc_worker_log_level(const char *name, nuc_level_t *level)
-{
-    size_t i;
-
-    for (i = 0; i < sizeof(nuc_level_names) / sizeof(nuc_level_names[0]); i++) {
-        if (strcmp(name, nuc_level_names[i]) == 0) {
-            *level = (nuc_level_t) i;
-            return NUC_OK;
-        }
-    }
-
-    return NUC_INVALID;
-}
 
 /* Standard error is "fd" from now on, which is closed. */
 static nuc_rc_t nuc_worker_log_redirect(int fd, nuc_err_t *err)
@@ -170,55 +152,56 @@ static void nuc_worker_log_write(const uint8_t *line, size_t len)
     }
 }
 
+static int nuc_worker_log_hides(nuc_level_t level)
+{
+    return nuc_worker_log_target != NULL && level < nuc_worker_log_target->least;
+}
+
+static void nuc_worker_log_end(nuc_buf_t *line)
+{
+    nuc_logline_end(line);
+
+    if (!line->failed) {
+        nuc_worker_log_write(line->data, line->len);
+    }
+
+    nuc_buf_free(line);
+}
+
 void nuc_worker_log_fields(nuc_level_t level, const char *msg, const nuc_field_t *fields)
 {
-    char when[NUC_TIME_TEXT_LEN + 1];
     nuc_buf_t line;
 
-    if (nuc_worker_log_target != NULL && level < nuc_worker_log_target->least) {
+    if (nuc_worker_log_hides(level)) {
         return;
     }
 
-    *nuc_time_format(nuc_time_now(), when) = '\0';
-
     line = NUC_BUF_INIT;
-
-    nuc_buf_printf(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"process\":", when,
-                   nuc_level_names[level]);
-    nuc_buf_json(&line, nuc_str(nuc_worker_log_name));
-    nuc_buf_printf(&line, ",\"pid\":%d,\"msg\":", (int) getpid());
-    nuc_buf_json(&line, nuc_str(msg));
+    nuc_logline_begin(&line, level, nuc_worker_log_name, msg);
 
     for (/* void */; fields->name != NULL; fields++) {
-        nuc_buf_printf(&line, ",\"%s\":", fields->name);
-
         if (fields->text != NULL) {
-            nuc_buf_json(&line, nuc_str(fields->text));
+            nuc_logline_text(&line, fields->name, fields->text);
         } else {
-            nuc_buf_printf(&line, "%" PRIu64, fields->number);
+            nuc_logline_number(&line, fields->name, fields->number);
         }
     }
 
-    nuc_buf_append(&line, "}\n", 2);
-
-    if (!line.failed) {
-        nuc_worker_log_write(line.data, line.len);
-    }
-
-    nuc_buf_free(&line);
+    nuc_worker_log_end(&line);
 }
 
 void nuc_worker_log_error(nuc_level_t level, const char *doing, const nuc_err_t *err)
 {
-    if (err->hint[0] == '\0') {
-        nuc_worker_log(level, doing, NUC_FIELD_TEXT("error", err->message),
-                       NUC_FIELD_TEXT("code", nuc_rc_name(err->rc)));
+    nuc_buf_t line;
+
+    if (nuc_worker_log_hides(level)) {
         return;
     }
 
-    nuc_worker_log(level, doing, NUC_FIELD_TEXT("error", err->message),
-                   NUC_FIELD_TEXT("code", nuc_rc_name(err->rc)),
-                   NUC_FIELD_TEXT("hint", err->hint));
+    line = NUC_BUF_INIT;
+    nuc_logline_begin(&line, level, nuc_worker_log_name, doing);
+    nuc_logline_error(&line, err);
+    nuc_worker_log_end(&line);
 }
 
 void nuc_worker_log_trouble(nuc_trouble_t *trouble, const char *doing,

@@ -1,6 +1,6 @@
 /*
- * The worker's log: one JSON object a line on standard error, with time, level, process,
- * pid, msg and further members.  A line is one write.  Contents of events never go here.
+ * The worker's log: lines as nuc_logline.h makes them, on standard error.  A line is one
+ * write.  Contents of events never go here.
  *
  * "error_log FILE" puts the file in the place of standard error, as nginx does, so that
  * what a library or the kernel says of the process goes there too.  All processes of a
@@ -13,14 +13,7 @@
 #include <stdint.h>
 
 #include "nuc_err.h"
-
-typedef enum {
-    NUC_LEVEL_INFO = 0,
-    NUC_LEVEL_NOTICE,
-    NUC_LEVEL_WARN,
-    NUC_LEVEL_ERROR,
-    NUC_LEVEL_ALERT
-} nuc_level_t;
+#include "nuc_logline.h"
 
 /* A further member: text unless NULL, else number. */
 typedef struct {
@@ -36,9 +29,6 @@ typedef struct {
 /* What "process" says from now on: supervisor, keeper, or a pipeline's name.  Not copied.
  */
 void nuc_worker_log_process(const char *name);
-
-/* NUC_INVALID unless it is the name of a level. */
-nuc_rc_t nuc_worker_log_level(const char *name, nuc_level_t *level);
 
 /*
  * From now on, in this process and in those forked from it: lines from "least" on, to the

@@ -100,8 +100,13 @@ static const char nuc_usage[] =
     "  -V, --version     show the version\n"
     "  --help            show this\n";
 
-static int nuc_fail(const nuc_err_t *err)
+static int nuc_fail(const nuc_err_t *err, int json)
 {
+    if (json) {
+        nuc_worker_log_error(NUC_LEVEL_ERROR, "the command failed", err);
+        return 1;
+    }
+
     fprintf(stderr, "nucleus-worker: %s\n", err->message);
 
     if (err->hint[0] != '\0') {
@@ -144,7 +149,7 @@ static int nuc_test(const nuc_command_line_t *line)
     }
 
     if (rc != NUC_OK) {
-        nuc_fail(&err);
+        nuc_fail(&err, 0);
         fprintf(stderr, "nucleus-worker: the configuration file %s test failed\n",
                 line->file);
         return 1;
@@ -449,7 +454,7 @@ static int nuc_do(const nuc_command_line_t *line)
     nuc_worker_conf_t conf;
 
     if (nuc_worker_conf_load(line->file, &conf, &err) != NUC_OK) {
-        return nuc_fail(&err);
+        return nuc_fail(&err, line->json);
     }
 
     rc = NUC_OK;
@@ -483,7 +488,7 @@ static int nuc_do(const nuc_command_line_t *line)
 
     nuc_worker_conf_free(&conf);
 
-    return rc == NUC_OK ? status : nuc_fail(&err);
+    return rc == NUC_OK ? status : nuc_fail(&err, line->json);
 }
 
 /* 0 to go on, else what to exit with plus one. */

@@ -291,6 +291,27 @@ static int read_entry(void *ctx, const char *name)
     return 0;
 }
 
+/* Of each writer, also of those that came with positions. */
+static int books_balance(void)
+{
+    int balance;
+    size_t i;
+    nuc_err_t err;
+    nuc_commit_t commit;
+
+    nuc_commit_init(&commit);
+    balance =
+        nuc_commit_read(&nuc_sys_posix, "state/pipelines/store", &commit, &err) == NUC_OK;
+
+    for (i = 0; i <= commit.npositions; i++) {
+        balance = balance && nuc_commit_unbalanced(&commit, i) == 0;
+    }
+
+    nuc_commit_free(&commit);
+
+    return balance;
+}
+
 /* "delivered": the dead host's own store counts too. */
 static int is_once(const variant_t *variant, const char *when, unsigned n, unsigned seed)
 {
@@ -316,6 +337,14 @@ static int is_once(const variant_t *variant, const char *when, unsigned n, unsig
             diag("%s at %u, seed %u%s%s: record %u is stored %u times", when, n, seed,
                  variant->copy ? ", copied" : "",
                  variant->with_state ? ", with state" : "", i, times[i]);
+        }
+    }
+
+    if (!books_balance()) {
+        right = 0;
+
+        if (!quiet) {
+            diag("%s at %u, seed %u: the books do not balance", when, n, seed);
         }
     }
 

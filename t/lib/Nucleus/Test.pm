@@ -37,6 +37,7 @@ use Time::HiRes qw(time sleep);
 
 use Nucleus::Client;
 use Nucleus::Registry;
+use Nucleus::Schema;
 use Nucleus::Store;
 
 use constant {
@@ -971,6 +972,30 @@ sub check_logs {
 
     Test::More::ok(!@bad, 'no alert, crit, emerg, error of the worker or sanitizer report')
         or Test::More::diag(join "\n", @bad);
+
+    my @wrong = $self->wrong_lines('worker.out');
+    Test::More::ok(!@wrong, "the worker's log is as docs/log.schema.json says")
+        or Test::More::diag(join "\n", @wrong);
+}
+
+# The worker's lines in a file that are not as the schema says.  What is no object is not its own.
+sub wrong_lines {
+    my ($self, $file) = @_;
+
+    state $schema = Nucleus::Schema->load("$ROOT/docs/log.schema.json");
+    my (@wrong, %seen);
+
+    for my $line (grep { /^\{/ } $self->read_file($file) =~ /^(.*)\n/mg) {
+
+        # a long log says the same things again and again
+        next if $seen{ $line =~ s/:(?:"(?:\\.|[^"\\])*"|\d+)//gr }++ > 100;
+
+        my $why = $schema->wrong_text($line) // next;
+        push @wrong, "$why: $line";
+        last if @wrong == 20;
+    }
+
+    return @wrong;
 }
 
 # Stop both, then: were they stopped in order, is nothing left, are the logs clean?
