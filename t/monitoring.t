@@ -227,21 +227,17 @@ sub spoil_marked {
     return 0;
 }
 
-state_of('damage in the queue',
-    fires => [qw(NucleusRecordsCorrupt)],
-    with  => [qw(NucleusCheckFailed NucleusPipelineLate NucleusPipelineFallingBehind NucleusQueueQuarantined)],
+state_of('damage in the queue, which the keeper finds when the writer is gone',
+    fires => [qw(NucleusRecordsCorrupt NucleusQueueQuarantined)],
+    with  => [qw(NucleusCheckFailed NucleusPipelineLate NucleusPipelineFallingBehind)],
     begin => sub {
         my $pid = pipeline_pid();
         kill STOP => $pid;
         is($t->post('/events', '{"marker":"to-be-damaged"}', headers => $key{north}{bearer})->status, 202, 'a record');
         ok(spoil_marked('to-be-damaged'), 'that is damaged');
         kill CONT => $pid;
+        $t->reload;
     });
-
-state_of('which the keeper finds',
-    fires => [qw(NucleusQueueQuarantined)],
-    with  => [qw(NucleusRecordsCorrupt)],
-    begin => sub { $t->reload });
 
 sub crc32c {
     my ($crc, $bytes) = (0xffffffff, @_);
