@@ -29,7 +29,7 @@ my @said;
 
 for my $file (glob("$root/ngx_nucleus_module/*/*.c")) {
     my $text = text_of($file);
-    $text =~ s/" PRI[a-z]\d+ "/llu/g;
+    $text =~ s/"\s+PRI[a-z]\d+\s+"/llu/g;
 
     while ($text =~ /((?:"(?:\\.|[^"\\\n])*"\s*)+)/g) {
         my $value = join '', $1 =~ /"((?:\\.|[^"\\\n])*)"/g;

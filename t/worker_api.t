@@ -120,7 +120,8 @@ sub send_events {
 
 my $t = Nucleus::Test->new(
     api       => $API,
-    locations => 'location = /other { nucleus auto; nucleus_stream other; }',
+    locations => 'location = /other { nucleus auto; nucleus_stream other; }'
+        . ' location = /worker/metrics { proxy_pass http://unix:%%DIR%%/worker.sock:/metrics; }',
     more      => 'pipeline some { streams other; sink file { path %%DIR%%/some; } }',
 );
 
@@ -191,6 +192,14 @@ is($m->{'nucleus_pipeline_unbalanced_records{pipeline="store",source="_retired"}
     my ($records) = grep { $_->{name} eq 'nucleus_pipeline_records_total' } @{ $r->json->{metrics} };
     is((grep { $_->{labels}{pipeline} eq 'store' && $_->{labels}{result} eq 'delivered' } @{ $records->{samples} })[0]{value},
         42, 'with the same values');
+}
+
+# as docs/worker.md shows it
+{
+    my $r = $t->get('/worker/metrics');
+    is($r->status, 200, 'through nginx');
+    is($r->header('Content-Type'), 'text/plain; version=0.0.4; charset=utf-8', 'the same page');
+    is(parse($r->body)->{'nucleus_pipeline_records_total{pipeline="store",result="delivered"}'}, 42, 'with the same values');
 }
 
 # /status is what --status --json prints

@@ -236,6 +236,8 @@ static void check_meaning(nuc_str_t text)
 
     check_path(conf.state);
     check_path(conf.queue);
+    FUZZ_CHECK(conf.api == NULL || (conf.api[0] != '\0' && strlen(conf.api) < 108),
+               "a path that no socket can have");
     FUZZ_CHECK(conf.npipelines > 0, "no pipeline");
 
     for (i = 0; i < conf.npipelines; i++) {

@@ -66,7 +66,8 @@ static int same(const nuc_commit_t *a, const nuc_commit_t *b)
         memcmp(&a->counts, &b->counts, sizeof(a->counts)) != 0 ||
         memcmp(&a->retired, &b->retired, sizeof(a->retired)) != 0 ||
         a->sink_state.len != b->sink_state.len ||
-        memcmp(a->sink_state.data, b->sink_state.data, a->sink_state.len) != 0) {
+        (a->sink_state.len > 0 &&
+         memcmp(a->sink_state.data, b->sink_state.data, a->sink_state.len) != 0)) {
         return 0;
     }
 

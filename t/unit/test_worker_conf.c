@@ -58,6 +58,7 @@ static void test_defaults(void)
 
     is_str(conf.state, "/var/lib/nucleus", "state");
     is_str(conf.queue, "q", "queue");
+    is_str(conf.api, "/run/nucleus/worker.sock", "api");
     is_int(conf.npipelines, 1, "pipelines");
 
     p = &conf.pipelines[0];
@@ -162,7 +163,9 @@ static void test_mistakes(void)
         {"", "no \"queue\" in w.conf"},
         {QUEUE, "no \"pipeline\" in w.conf"},
         {"pipeline a { " SINK " }", "no \"queue\" in w.conf"},
-        {"\napi unix:run/worker.sock;", "unknown directive \"api\" in w.conf:2"},
+        {"\ncolour red;", "unknown directive \"colour\" in w.conf:2"},
+        {"\napi on;", "\"api\" is \"on\", not \"unix:PATH\" or \"off\" in w.conf:2"},
+        {"api unix:;", "\"api\" is \"unix:\", not \"unix:PATH\" or \"off\" in w.conf:1"},
         {"state a b;", "invalid number of arguments in \"state\" in w.conf:1"},
         {"state '';", "empty path in \"state\" in w.conf:1"},
         {"state 'a\\nb';", "control character in the value of \"state\" in w.conf:1"},
@@ -230,6 +233,38 @@ static void test_mistakes(void)
     }
 }
 
+static void check_api(const char *directive, const char *path)
+{
+    char text[256];
+    nuc_err_t err;
+    nuc_worker_conf_t conf;
+
+    snprintf(text, sizeof(text), "%s " QUEUE "pipeline a { " SINK " }", directive);
+
+    if (nuc_worker_conf_parse(nuc_str(text), "w.conf", &conf, &err) != NUC_OK) {
+        ok(0, "%s: %s", directive, err.message);
+        return;
+    }
+
+    ok(path == NULL ? conf.api == NULL : conf.api != NULL && strcmp(conf.api, path) == 0,
+       "%s", directive);
+    nuc_worker_conf_free(&conf);
+}
+
+/* A socket's path has 108 bytes with its zero. */
+static void test_api(void)
+{
+    char path[108], directive[160];
+
+    memset(path, 'x', sizeof(path) - 1);
+    path[sizeof(path) - 1] = '\0';
+    snprintf(directive, sizeof(directive), "api unix:%s;", path);
+
+    check_api("api off;", NULL);
+    check_api("api unix:run/w.sock;", "run/w.sock");
+    check_api(directive, path);
+}
+
 static void check_dirs(const char *queue, const char *store, nuc_rc_t want)
 {
     char text[512];
@@ -286,6 +321,7 @@ int main(void)
     test_defaults();
     test_values();
     test_mistakes();
+    test_api();
     test_directories();
 
     return tap_done();
