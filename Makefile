@@ -57,7 +57,7 @@ FUZZ_LIB_OBJS := $(B)/fuzz/fuzz.o $(B)/fuzz/memfs.o $(B)/unit/json_oracle.o
 
 NUC_CFLAGS := -std=gnu11 $(OPT) $(WARN) $(SAN) -D_GNU_SOURCE -pthread -fno-common -MMD -MP \
 	-I$(SRC)/core -I$(SRC)/formats -I$(SRC)/queue -I$(SRC)/registry -I$(SRC)/sink -I$(SRC)/worker -I$(SRC)/ctl $(CFLAGS)
-NUC_LIBS := -lcrypto -lpthread -Wl,--push-state,--as-needed -lsqlite3 -Wl,--pop-state
+NUC_LIBS := -lcrypto -lpthread -Wl,--push-state,--as-needed -lsqlite3 -lcurl -Wl,--pop-state
 
 # V=1 shows the commands
 Q := $(if $(V),,@)

@@ -98,6 +98,8 @@ is($none->value('nucleus_queue_min_free_bytes'), 1 << 20, 'min_free');
 cmp_ok($none->value('nucleus_queue_free_bytes'), '>', 1 << 20, 'free');
 is($none->value('nucleus_inflight_max_bytes'), 2 * (128 << 20), 'nucleus_max_inflight of both');
 is($none->value('nucleus_registry_generation'), $registry->json('snapshot')->{generation}, 'the generation of the registry');
+is($none->value('nucleus_registry_newest_generation'), $none->value('nucleus_registry_generation'), 'which all processes use');
+is($none->value('nucleus_registry_ready'), 1, 'and could take up');
 cmp_ok($none->value('nucleus_registry_age_seconds'), '<', 100, 'its age');
 like($t->get('/metrics')->body, qr/^nucleus_build_info\{version="\d+\.\d+\.\d+",nginx="\d+\.\d+\.\d+"\} 1$/m, 'versions');
 

@@ -14,6 +14,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 use lib "$FindBin::Bin/lib";
+use Nucleus::Metrics;
 use Nucleus::Test;
 
 my @json = ('Content-Type' => 'application/json');
@@ -44,10 +45,20 @@ sub replace {
     rename "$path.new", $path or die "rename failed: $!\n";
 }
 
+# Wait until the metrics of all processes say so of the registry.
+sub wait_known {
+    my ($t, $known, $name) = @_;
+
+    return $t->wait_for("$name: metrics", 10, sub {
+        my $page = Nucleus::Metrics->new($t->get('/metrics')->body);
+        return ($page->value('nucleus_registry_ready') // -1) == $known;
+    });
+}
+
 # ---- snapshots that are no good
 
 {
-    my $t = Nucleus::Test->new(keys => 1, workers => 2);
+    my $t = Nucleus::Test->new(keys => 1, workers => 2, locations => 'location = /metrics { nucleus_status; }');
     my $registry = $t->registry;
     my $first = $registry->key(tenant => 'north');
     my $older = $t->read_file($registry->snapshot);
@@ -85,6 +96,7 @@ sub replace {
         my $later = time + 0.5;
         Nucleus::Test::poll_for(2, sub { time > $later });
         is(said($t, $pattern), $before + 2, "$name: it is said once");
+        wait_known($t, 0, $name);
     }
 
     my $begin = time;
@@ -94,6 +106,7 @@ sub replace {
     });
     cmp_ok(time - $begin, '<', 1, 'within a second, nucleusctl included');
     $t->is_receipt(send_to($t, '/events', $first), 1, 'the other keys work');
+    wait_known($t, 1, 'a good one');
 
     # ---- a process that starts without one
 
@@ -111,10 +124,12 @@ sub replace {
     $t->is_problem(send_to($t, '/events', $key), 503, 'registry-failed');
     is(send_to($t, '/events', $key)->header('Retry-After'), 1, 'with a time to come back');
     is($t->get('/live')->status, 200, 'they live');
+    wait_known($t, 0, 'none');
 
     replace($t, $bytes);
     $t->wait_for('they recover', 5, sub { !grep { send_to($t, '/events', $new)->status != 202 } 1 .. 10 });
     is($t->get('/health')->status, 200, 'ready again');
+    wait_known($t, 1, 'one again');
 
     $t->finish;
     $stranger->finish;

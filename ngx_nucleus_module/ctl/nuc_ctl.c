@@ -130,6 +130,24 @@ static const nuc_ctl_option_t nuc_options_doctor[] = {
     NUC_OPTION_END,
 };
 
+static const nuc_ctl_option_t nuc_options_check[] = {
+    {"--url", "URL", "where events are sent to (needed)", 0, 0},
+    {"--key-file", "FILE", "a file with an API key, and nothing else", NUC_COMPLETE_FILE,
+     0},
+    {"--ca", "FILE", "certificates to trust, instead of the system's", NUC_COMPLETE_FILE,
+     0},
+    {"--timeout", "TIME", "how long to wait for all of it (30s)", 0, 0},
+    {"--api", "unix:PATH",
+     "the worker's local API (unix:/run/nucleus/worker.sock; none with --store)", 0, 0},
+    {"--store", "DIR", "a file sink's directory, in which the event must be found",
+     NUC_COMPLETE_DIR, 1},
+    {"--tenant", "T", "of the key, to look into the store (nucleus-check)",
+     NUC_COMPLETE_TENANT, 0},
+    {"--textfile", "FILE", "write metrics for the node exporter's textfile collector",
+     NUC_COMPLETE_FILE, 0},
+    NUC_OPTION_END,
+};
+
 static const nuc_ctl_command_t nuc_commands[] = {
     {"init", NULL, "make a registry",
      "Makes the database, an empty snapshot for nginx and the file by which nginx's\n"
@@ -191,6 +209,11 @@ static const nuc_ctl_command_t nuc_commands[] = {
      "Looks at files and owners, snapshot, nginx's processes and configuration, queue,\n"
      "disk and clock.  Exits with 1 if there is a problem; warnings are none.\n",
      nuc_options_doctor, nuc_ctl_doctor, 0, 0},
+    {"check", NULL, "send an event, and wait until it is delivered",
+     "Exits with 1 when the event is not accepted, with 4 when it is, and is not "
+     "delivered\n"
+     "in time.  Needs no registry.\n",
+     nuc_options_check, nuc_ctl_check, 0, 0},
     {"completion", "SHELL", "print completions for a shell: bash",
      "Use it with: source <(nucleusctl completion bash)\n", nuc_options_none,
      nuc_ctl_completion, 0, 0},

@@ -16,7 +16,8 @@ enum {
     NUC_EXIT_FAILED = 1,
     NUC_EXIT_USAGE = 2,
     NUC_EXIT_NOT_FOUND = 3,
-    NUC_EXIT_BEHIND = 4 /* some process has not taken the change up */
+    NUC_EXIT_BEHIND =
+        4 /* some process has not taken the change up, or not passed it on */
 };
 
 /* How an option's or an argument's value is completed in a shell. */
@@ -127,6 +128,7 @@ int nuc_ctl_queue_status(nuc_ctl_t *ctl);
 int nuc_ctl_queue_verify(nuc_ctl_t *ctl);
 int nuc_ctl_queue_adopt(nuc_ctl_t *ctl);
 int nuc_ctl_doctor(nuc_ctl_t *ctl);
+int nuc_ctl_check(nuc_ctl_t *ctl);
 int nuc_ctl_completion(nuc_ctl_t *ctl);
 
 #endif /* NUC_CTL_H */

@@ -142,6 +142,7 @@ ngx_http_nucleus_take_meter(ngx_http_nucleus_meter_t *meter)
     meter->inflight = 0;
     meter->max_inflight = 0;
     meter->generation = 0;
+    meter->known = 0;
 
     return 1;
 }
@@ -210,6 +211,7 @@ ngx_http_nucleus_publish_meter(void)
 
     snapshot = ngx_http_nucleus_snapshot();
     meter->generation = snapshot ? snapshot->generation : 0;
+    meter->known = ngx_http_nucleus_registry_is_known();
 }
 
 

@@ -75,6 +75,7 @@ struct ngx_http_nucleus_meter_s {
     ngx_atomic_t                   inflight;      /* bytes */
     ngx_atomic_t                   max_inflight;
     ngx_atomic_t                   generation;    /* of the registry */
+    ngx_atomic_t                   known;         /* the registry: as it is */
 };
 
 

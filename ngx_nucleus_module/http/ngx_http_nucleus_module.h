@@ -446,6 +446,7 @@ void ngx_http_nucleus_note_tally(ngx_str_t *tenant, uint64_t tag);
 const nuc_tenant_bytes_list_t *ngx_http_nucleus_tenant_bytes(void);
 nuc_snapshot_t *ngx_http_nucleus_snapshot(void);
 ngx_uint_t ngx_http_nucleus_registry_is_ready(void);
+ngx_uint_t ngx_http_nucleus_registry_is_known(void);
 ngx_http_nucleus_generation_t *ngx_http_nucleus_hold_generation(void);
 void ngx_http_nucleus_release_generation(ngx_http_nucleus_generation_t *ng);
 

@@ -566,6 +566,20 @@ ngx_http_nucleus_registry_is_ready(void)
 }
 
 
+/* ready, and the file as it is now is the one in use */
+
+ngx_uint_t
+ngx_http_nucleus_registry_is_known(void)
+{
+    ngx_http_nucleus_registry_t  *nr;
+
+    nr = &ngx_http_nucleus_process.registry;
+
+    return ngx_http_nucleus_registry_is_ready()
+           && (nr->watch == NULL || !nuc_watch_fails(nr->watch));
+}
+
+
 /* for "nucleusctl key list": a hash table of the keys used since the last time */
 
 void

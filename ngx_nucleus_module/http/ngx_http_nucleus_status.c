@@ -29,6 +29,7 @@ typedef struct {
     ngx_http_nucleus_meter_t       sum;
     ngx_uint_t                     processes;
     uint64_t                       generation;    /* the oldest in use */
+    uint64_t                       newest;
 } ngx_http_nucleus_totals_t;
 
 
@@ -102,6 +103,8 @@ static ngx_int_t ngx_http_nucleus_write_processes(
     ngx_http_nucleus_page_t *page);
 static ngx_int_t ngx_http_nucleus_write_generation(
     ngx_http_nucleus_page_t *page);
+static ngx_int_t ngx_http_nucleus_write_newest(ngx_http_nucleus_page_t *page);
+static ngx_int_t ngx_http_nucleus_write_known(ngx_http_nucleus_page_t *page);
 static ngx_int_t ngx_http_nucleus_write_age(ngx_http_nucleus_page_t *page);
 static ngx_int_t ngx_http_nucleus_write_build(ngx_http_nucleus_page_t *page);
 
@@ -212,6 +215,15 @@ static const ngx_http_nucleus_family_t  ngx_http_nucleus_families[] = {
     { { "nucleus_registry_generation", NUC_METRIC_GAUGE, NULL,
         "The oldest generation of the registry that a process uses." },
       ngx_http_nucleus_write_generation },
+
+    { { "nucleus_registry_newest_generation", NUC_METRIC_GAUGE, NULL,
+        "The newest generation of the registry that a process uses." },
+      ngx_http_nucleus_write_newest },
+
+    { { "nucleus_registry_ready", NUC_METRIC_GAUGE, NULL,
+        "Whether all processes have taken up the registry's snapshot as it is, "
+        "and it is no older than max_age." },
+      ngx_http_nucleus_write_known },
 
     { { "nucleus_registry_age_seconds", NUC_METRIC_GAUGE, "seconds",
         "Time since the registry's snapshot that is in use was written." },
@@ -396,6 +408,7 @@ ngx_http_nucleus_sum_meters(ngx_http_nucleus_page_t *page)
 
     totals->sum.ready[0] = 1;
     totals->sum.ready[1] = 1;
+    totals->sum.known = 1;
 
     for (i = 0; i < page->metrics->nmeters; i++) {
         ngx_http_nucleus_add_meter(totals, &page->metrics->meters[i]);
@@ -441,12 +454,15 @@ ngx_http_nucleus_add_meter(ngx_http_nucleus_totals_t *totals,
 
     sum->ready[0] &= meter->ready[0];
     sum->ready[1] &= meter->ready[1];
+    sum->known &= meter->known;
     sum->inflight += meter->inflight;
     sum->max_inflight += meter->max_inflight;
 
     if (totals->processes == 1 || meter->generation < totals->generation) {
         totals->generation = meter->generation;
     }
+
+    totals->newest = ngx_max(totals->newest, meter->generation);
 }
 
 
@@ -1030,6 +1046,22 @@ static ngx_int_t
 ngx_http_nucleus_write_generation(ngx_http_nucleus_page_t *page)
 {
     nuc_exposition_number(&page->exposition, NULL, 0, page->totals.generation);
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_write_newest(ngx_http_nucleus_page_t *page)
+{
+    nuc_exposition_number(&page->exposition, NULL, 0, page->totals.newest);
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_nucleus_write_known(ngx_http_nucleus_page_t *page)
+{
+    nuc_exposition_number(&page->exposition, NULL, 0, page->totals.sum.known);
     return NGX_OK;
 }
 

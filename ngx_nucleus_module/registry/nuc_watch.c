@@ -50,6 +50,7 @@ struct nuc_watch_s {
     nuc_tenant_bytes_list_t *bytes;
     nuc_err_t error;
     int has_error;
+    int fails; /* the last file that was looked at can't be used */
     int stop;
     int has_finished;
     int abandoned; /* the thread frees all */
@@ -86,6 +87,7 @@ static void nuc_watch_hand_over(nuc_watch_t *watch, nuc_snapshot_file_t *file)
     pthread_mutex_lock(&watch->mutex);
     before = watch->file;
     watch->file = file;
+    watch->fails = 0;
     (void) eventfd_write(watch->wake_fd, 1);
     pthread_mutex_unlock(&watch->mutex);
 
@@ -104,6 +106,10 @@ static void nuc_watch_complain(nuc_watch_t *watch, const nuc_err_t *err)
 static void nuc_watch_tell(nuc_watch_t *watch, const nuc_snapshot_identity_t *identity,
                            const nuc_err_t *err)
 {
+    pthread_mutex_lock(&watch->mutex);
+    watch->fails = 1;
+    pthread_mutex_unlock(&watch->mutex);
+
     if (watch->has_told && nuc_snapshot_same_file(&watch->told, identity)) {
         return;
     }
@@ -473,6 +479,17 @@ failed:
 int nuc_watch_fd(const nuc_watch_t *watch)
 {
     return watch->wake_fd;
+}
+
+int nuc_watch_fails(nuc_watch_t *watch)
+{
+    int fails;
+
+    pthread_mutex_lock(&watch->mutex);
+    fails = watch->fails;
+    pthread_mutex_unlock(&watch->mutex);
+
+    return fails;
 }
 
 nuc_rc_t nuc_watch_poll(nuc_watch_t *watch, nuc_snapshot_file_t **file, nuc_err_t *err)

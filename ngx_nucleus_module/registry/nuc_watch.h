@@ -36,6 +36,12 @@ int nuc_watch_fd(const nuc_watch_t *watch);
 nuc_rc_t nuc_watch_poll(nuc_watch_t *watch, nuc_snapshot_file_t **file, nuc_err_t *err);
 
 /*
+ * Is there no snapshot to be had from the file as it is now?  What is in use may be older
+ * than what somebody meant to bring in.
+ */
+int nuc_watch_fails(nuc_watch_t *watch);
+
+/*
  * From now on have the thread look for what tenants have in the queue "dir", too, which
  * outlives the watch, and ask for it to be counted.  Call it as often as you like.
  */

@@ -145,6 +145,7 @@ static void tells(nuc_watch_t *watch, nuc_rc_t rc, const char *name)
     is_int(next(watch, &file, &err), rc, "%s: %s", name, err.message);
     ok(file == NULL && strstr(err.message, path) != NULL, "%s: says which", name);
     is_quiet(watch, "once");
+    ok(nuc_watch_fails(watch), "%s: it fails", name);
 }
 
 static void stop(nuc_watch_t *watch)
