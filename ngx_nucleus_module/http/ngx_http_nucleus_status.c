@@ -554,6 +554,7 @@ static void
 ngx_http_nucleus_page_writer(ngx_http_request_t *r)
 {
     ngx_int_t                 rc;
+    ngx_chain_t              *out;
     ngx_event_t              *wev;
     ngx_http_nucleus_ctx_t   *ctx;
     ngx_http_nucleus_page_t  *page;
@@ -595,7 +596,9 @@ ngx_http_nucleus_page_writer(ngx_http_request_t *r)
         return;
     }
 
-    ngx_chain_update_chains(r->pool, &page->free, &page->busy, NULL,
+    out = NULL;
+
+    ngx_chain_update_chains(r->pool, &page->free, &page->busy, &out,
                             (ngx_buf_tag_t) &ngx_http_nucleus_module);
 
     ngx_http_nucleus_continue_page(r, page);
