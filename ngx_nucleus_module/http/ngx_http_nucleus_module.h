@@ -476,6 +476,7 @@ ngx_http_nucleus_ctx_t *ngx_http_nucleus_get_ctx(ngx_http_request_t *r);
 
 ngx_int_t ngx_http_nucleus_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_nucleus_health_handler(ngx_http_request_t *r);
+void ngx_http_nucleus_waiting_handler(ngx_http_request_t *r);
 void ngx_http_nucleus_process_body(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
 void ngx_http_nucleus_finish(ngx_http_nucleus_ctx_t *ctx,

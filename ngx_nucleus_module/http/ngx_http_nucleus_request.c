@@ -44,7 +44,6 @@ static ngx_int_t ngx_http_nucleus_alloc_records(ngx_http_request_t *r,
 static void ngx_http_nucleus_trim_records(void);
 static ngx_int_t ngx_http_nucleus_enqueue(ngx_http_request_t *r,
     ngx_http_nucleus_ctx_t *ctx);
-static void ngx_http_nucleus_waiting_handler(ngx_http_request_t *r);
 
 
 ngx_int_t
@@ -343,7 +342,7 @@ ngx_http_nucleus_process_body(ngx_http_request_t *r,
 
 /* a connection of HTTP/2 ends only after its streams, which are told so here */
 
-static void
+void
 ngx_http_nucleus_waiting_handler(ngx_http_request_t *r)
 {
     if (r->connection->error) {

@@ -279,6 +279,7 @@ ngx_http_nucleus_status_handler(ngx_http_request_t *r)
         return rc;
     }
 
+    r->read_event_handler = ngx_http_nucleus_waiting_handler;
     r->write_event_handler = ngx_http_nucleus_page_writer;
 
     rc = ngx_http_nucleus_send_page(page);
