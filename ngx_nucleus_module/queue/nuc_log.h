@@ -57,6 +57,10 @@ typedef struct {
                          read: before the reading began, or given up by the writer */
 } nuc_log_position_t;
 
+/* The one of that writer; NULL: there is none. */
+const nuc_log_position_t *nuc_log_position_of(const nuc_log_position_t *positions,
+                                              size_t count, const nuc_uuid_t *writer);
+
 /* Where reading begins in a writer that has no position set. */
 typedef enum {
     NUC_LOG_EARLIEST = 0, /* at the first record that is there now */

@@ -163,9 +163,8 @@ nuc_rc_t nuc_log_reader_seek(nuc_log_reader_t *reader, const nuc_log_position_t 
     return NUC_OK;
 }
 
-/* The position of that writer; NULL: there is none. */
-static const nuc_log_position_t *nuc_reader_find(const nuc_log_position_t *positions,
-                                                 size_t count, const nuc_uuid_t *writer)
+const nuc_log_position_t *nuc_log_position_of(const nuc_log_position_t *positions,
+                                              size_t count, const nuc_uuid_t *writer)
 {
     size_t i;
 
@@ -189,7 +188,7 @@ void nuc_log_reader_until(nuc_log_reader_t *reader, const nuc_log_position_t *po
 
     for (i = 0; i < reader->nsources; i++) {
         source = reader->sources[i];
-        until = nuc_reader_find(positions, count, &source->position.writer);
+        until = nuc_log_position_of(positions, count, &source->position.writer);
         source->until = until != NULL ? until->sequence : 0;
     }
 }

@@ -10,16 +10,14 @@
 static int nuc_keeper_passed(const nuc_uuid_t *writer, uint64_t end,
                              const nuc_log_consumer_t *consumers, size_t count)
 {
-    size_t i, j;
+    size_t i;
+    const nuc_log_position_t *position;
 
     for (i = 0; i < count; i++) {
-        for (j = 0; j < consumers[i].count; j++) {
-            if (nuc_uuid_cmp(&consumers[i].positions[j].writer, writer) == 0) {
-                break;
-            }
-        }
+        position =
+            nuc_log_position_of(consumers[i].positions, consumers[i].count, writer);
 
-        if (j == consumers[i].count || consumers[i].positions[j].sequence < end) {
+        if (position == NULL || position->sequence < end) {
             return 0;
         }
     }

@@ -22,20 +22,6 @@ struct nuc_log_tenants_s {
     size_t passed_capacity;
 };
 
-static const nuc_log_position_t *nuc_tenants_position(const nuc_log_consumer_t *consumer,
-                                                      const nuc_uuid_t *writer)
-{
-    size_t i;
-
-    for (i = 0; i < consumer->count; i++) {
-        if (nuc_uuid_cmp(&consumer->positions[i].writer, writer) == 0) {
-            return &consumer->positions[i];
-        }
-    }
-
-    return NULL;
-}
-
 /* Of a writer that one consumer lacks, nothing is passed. */
 static const nuc_log_position_t *nuc_tenants_slowest(const nuc_log_consumer_t *consumers,
                                                      size_t count,
@@ -45,7 +31,8 @@ static const nuc_log_position_t *nuc_tenants_slowest(const nuc_log_consumer_t *c
     const nuc_log_position_t *position, *slowest = NULL;
 
     for (i = 0; i < count; i++) {
-        position = nuc_tenants_position(&consumers[i], writer);
+        position =
+            nuc_log_position_of(consumers[i].positions, consumers[i].count, writer);
         if (position == NULL) {
             return NULL;
         }
@@ -258,8 +245,8 @@ static nuc_rc_t nuc_tenants_read(nuc_log_tenants_t *tenants, nuc_log_reader_t *r
 /* Has all that was added been taken off? */
 static int nuc_tenants_is_drained(nuc_log_tenants_t *tenants)
 {
-    size_t i, j, ntail, nlow;
-    const nuc_log_position_t *tail, *low;
+    size_t i, ntail, nlow;
+    const nuc_log_position_t *tail, *low, *taken;
 
     ntail = nuc_log_reader_positions(tenants->tail, &tail);
     nlow = nuc_log_reader_positions(tenants->low, &low);
@@ -269,13 +256,9 @@ static int nuc_tenants_is_drained(nuc_log_tenants_t *tenants)
     }
 
     for (i = 0; i < ntail; i++) {
-        for (j = 0; j < nlow; j++) {
-            if (nuc_uuid_cmp(&tail[i].writer, &low[j].writer) == 0) {
-                break;
-            }
-        }
+        taken = nuc_log_position_of(low, nlow, &tail[i].writer);
 
-        if (j == nlow || low[j].sequence != tail[i].sequence) {
+        if (taken == NULL || taken->sequence != tail[i].sequence) {
             return 0;
         }
     }

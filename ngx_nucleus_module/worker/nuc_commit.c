@@ -148,20 +148,6 @@ static void nuc_commit_retire(nuc_commit_t *commit, size_t i)
     commit->books[i] = commit->books[commit->npositions];
 }
 
-static int nuc_commit_is_among(const nuc_uuid_t *writer,
-                               const nuc_log_position_t *positions, size_t n)
-{
-    size_t i;
-
-    for (i = 0; i < n; i++) {
-        if (nuc_uuid_cmp(&positions[i].writer, writer) == 0) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
 nuc_rc_t nuc_commit_take_positions(nuc_commit_t *commit, nuc_log_reader_t *reader,
                                    nuc_err_t *err)
 {
@@ -180,7 +166,7 @@ nuc_rc_t nuc_commit_take_positions(nuc_commit_t *commit, nuc_log_reader_t *reade
     }
 
     for (i = 0; i < commit->npositions; /* void */) {
-        if (nuc_commit_is_among(&commit->positions[i].writer, positions, n)) {
+        if (nuc_log_position_of(positions, n, &commit->positions[i].writer) != NULL) {
             i++;
         } else {
             nuc_commit_retire(commit, i);
